@@ -1,0 +1,45 @@
+# Everything Shoal needs, it builds from Go modules into bin/. `make help` lists the targets.
+SHELL       := /bin/bash
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+GOBUILD     := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+TOOLS       := $(CURDIR)/bin/tools
+LINT_VERSION := v2.15.0
+LINT        := $(TOOLS)/golangci-lint-$(LINT_VERSION)
+
+NODES  ?= 5
+LAYERS ?= 4
+SIZE   ?= 16
+
+.PHONY: help build demo test unit e2e lint bench fuzz clean
+
+help: ## Lists the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
+
+build: ## Builds the static bin/shoal
+	$(GOBUILD) -o bin/shoal ./cmd/shoal
+
+demo: build ## Pulls one image through NODES daemons at once (NODES=5 LAYERS=4 SIZE=16, MiB each)
+	@$(GOBUILD) -o bin/shoal-demo ./cmd/shoal-demo
+	@bin/shoal-demo --shoal bin/shoal --nodes $(NODES) --layers $(LAYERS) --size $(SIZE)
+
+test: unit e2e ## Unit tests, import rules and test/e2e (root; E2E=require makes a skip a failure)
+
+unit: ## Unit tests with the race detector, in random order, and the import rules
+	go test -race -shuffle=on ./...
+
+e2e: build ## Many nodes in network namespaces with real containerd (root)
+	@cd test/e2e && go test -count=1 -timeout 30m -v . 2>&1
+
+lint: $(LINT) ## Formatting, static analysis and import rules
+	$(LINT) run ./...
+	cd test/e2e && $(LINT) run --config ../../.golangci.yml ./...
+
+$(LINT):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv $(TOOLS)/golangci-lint $@
+
+clean: ## Removes what was built, tools included
+	rm -rf bin dist
