@@ -16,6 +16,8 @@ const (
 	valueMax = 4096
 	// listMax is the longest list of values.
 	listMax = 256
+	// errorsMax is how many mistakes of one file are reported at once: as many as one reads.
+	errorsMax = 20
 )
 
 // Sources is what cmd found, not yet interpreted. The zero value yields the defaults.

@@ -66,7 +66,7 @@ func readMapping(name string, root *yaml.Node) (layer, []error) {
 	l, known := layer{}, schema()
 	firstLine := map[string]int{}
 	var errs []error
-	for i := 0; i+1 < len(root.Content); i += 2 {
+	for i := 0; i+1 < len(root.Content) && len(errs) < errorsMax; i += 2 {
 		k, v := root.Content[i], root.Content[i+1]
 		where := place(name, k)
 		if k.Kind != yaml.ScalarNode || len(k.Value) > valueMax {
