@@ -1,0 +1,105 @@
+package p2p
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/connmgr"
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/shoal-project/shoal/p2p/admission"
+)
+
+// maxBlocked bounds the memory that blocking takes. Peer IDs cost members nothing to make.
+const maxBlocked = 4096
+
+// gater refuses blocked peers, and everybody when the node runs alone. It is safe for
+// concurrent use.
+type gater struct {
+	alone bool
+	door  *admission.Door
+
+	mu      sync.Mutex
+	blocked map[peer.ID]time.Time // until when
+}
+
+var _ connmgr.ConnectionGater = (*gater)(nil)
+
+func newGater(alone bool, door *admission.Door) *gater {
+	return &gater{alone: alone, door: door, blocked: map[peer.ID]time.Time{}}
+}
+
+func (g *gater) block(p peer.ID, until time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if old, ok := g.blocked[p]; ok && old.After(until) {
+		return
+	}
+	if len(g.blocked) >= maxBlocked {
+		g.makeRoom(time.Now())
+	}
+	g.blocked[p] = until
+}
+
+// makeRoom forgets those whose time is over or, if there are none, the one who is next.
+func (g *gater) makeRoom(now time.Time) {
+	var next peer.ID
+	for p, until := range g.blocked {
+		if !until.After(now) {
+			delete(g.blocked, p)
+		} else if next == "" || until.Before(g.blocked[next]) {
+			next = p
+		}
+	}
+	if len(g.blocked) >= maxBlocked {
+		delete(g.blocked, next)
+	}
+}
+
+func (g *gater) unblock(p peer.ID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.blocked, p)
+}
+
+func (g *gater) allows(p peer.ID) bool {
+	if g.alone {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	until, ok := g.blocked[p]
+	if ok && !until.After(time.Now()) {
+		delete(g.blocked, p)
+		ok = false
+	}
+	return !ok
+}
+
+// InterceptPeerDial implements connmgr.ConnectionGater.
+func (g *gater) InterceptPeerDial(p peer.ID) bool { return g.allows(p) }
+
+// InterceptAddrDial implements connmgr.ConnectionGater.
+func (g *gater) InterceptAddrDial(p peer.ID, _ ma.Multiaddr) bool { return g.allows(p) }
+
+// InterceptAccept implements connmgr.ConnectionGater: the connection enters the door, which
+// it leaves when its handshake is over.
+func (g *gater) InterceptAccept(addrs network.ConnMultiaddrs) bool {
+	conn, ok := addrs.(net.Conn)
+	return ok && !g.alone && g.door.Enter(conn) == nil
+}
+
+// InterceptSecured implements connmgr.ConnectionGater.
+func (g *gater) InterceptSecured(_ network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
+	return g.allows(p)
+}
+
+// InterceptUpgraded implements connmgr.ConnectionGater. It looks again: a peer may have been
+// blocked while its connection was made.
+func (g *gater) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReason) {
+	return g.allows(c.RemotePeer()), 0
+}

@@ -1,0 +1,97 @@
+package p2p
+
+import (
+	"io"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/x/rate"
+	goyamux "github.com/libp2p/go-yamux/v5"
+)
+
+const (
+	// streamWindow is how much one stream may have in flight: a chunk of 4 MiB, which is
+	// also more than 10 Gbit/s x 3 ms.
+	streamWindow = 4 << 20
+	// A silent peer is noticed within keepAlive + writeTimeout.
+	keepAlive    = 10 * time.Second
+	writeTimeout = 10 * time.Second
+
+	// A peer has one stream per blob exchanged with it, and a few for questions.
+	peerStreams = 1024
+	// A pair of nodes may dial each other at the same moment and on several addresses.
+	peerConns = 16
+	// The windows that one peer may make us promise. What it really takes is what it sent and
+	// this node has not read yet, 256 KiB a stream until that stream is read fast.
+	peerMemory = 512 << 20
+	// addressConns bounds connections per IP address, of which nodes behind one NAT share one.
+	// It is above what the door holds, so that strangers there do not keep members out.
+	addressConns = 1024
+	// addressRate bounds new connections per second and IP address.
+	addressRate, addressBurst = 64, 512
+)
+
+// newMuxer returns yamux with windows for chunks and a short patience with dead peers.
+func newMuxer() *yamux.Transport {
+	config := *goyamux.DefaultConfig()
+	config.MaxStreamWindowSize = streamWindow
+	config.KeepAliveInterval = keepAlive
+	config.ConnectionWriteTimeout = writeTimeout
+	config.MaxIncomingStreams = math.MaxUint32 // the resource manager counts
+	config.ReadBufSize = 0                     // TLS buffers already
+	config.LogOutput = io.Discard
+	return (*yamux.Transport)(&config)
+}
+
+// newLimits bounds what members and strangers can make this node hold. members is the number
+// of connections that are kept; for a while there may be twice as many.
+func newLimits(members, halfOpen int) (network.ResourceManager, error) {
+	conns := 2*members + 2*halfOpen
+	infinite := rcmgr.InfiniteLimits
+	limits := rcmgr.PartialLimitConfig{
+		System: rcmgr.ResourceLimits{
+			Conns:         rcmgr.LimitVal(conns),
+			ConnsInbound:  rcmgr.LimitVal(members + members/2 + 2*halfOpen),
+			ConnsOutbound: rcmgr.LimitVal(members + members/2 + halfOpen),
+			Streams:       rcmgr.LimitVal(64 * members),
+		},
+		// Not admitted yet. The door's limit is reached first.
+		Transient: rcmgr.ResourceLimits{
+			Conns:         rcmgr.LimitVal(3 * halfOpen),
+			ConnsInbound:  rcmgr.LimitVal(2 * halfOpen),
+			ConnsOutbound: rcmgr.LimitVal(2 * halfOpen),
+			Streams:       rcmgr.LimitVal(8 * members),
+		},
+		PeerDefault: rcmgr.ResourceLimits{
+			Conns:           peerConns,
+			ConnsInbound:    peerConns,
+			ConnsOutbound:   peerConns,
+			Streams:         2 * peerStreams,
+			StreamsInbound:  peerStreams,
+			StreamsOutbound: peerStreams,
+			Memory:          peerMemory,
+		},
+	}.Build(infinite)
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits),
+		rcmgr.WithMetricsDisabled(),
+		rcmgr.WithLimitPerSubnet(
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: addressConns}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 128, ConnCount: addressConns}},
+		),
+		rcmgr.WithConnRateLimiters(&rate.Limiter{
+			NetworkPrefixLimits: []rate.PrefixLimit{ // no limit: nodes of a demo
+				{Prefix: netip.MustParsePrefix("127.0.0.0/8")},
+				{Prefix: netip.MustParsePrefix("::1/128")},
+			},
+			SubnetRateLimiter: rate.SubnetLimiter{
+				IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: rate.Limit{RPS: addressRate, Burst: addressBurst}}},
+				IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 128, Limit: rate.Limit{RPS: addressRate, Burst: addressBurst}}},
+				GracePeriod:      time.Minute,
+			},
+		}),
+	)
+}
