@@ -21,7 +21,7 @@ build: ## Builds the static bin/shoal
 	$(GOBUILD) -o bin/shoal ./cmd/shoal
 
 demo: build ## Pulls one image through NODES daemons at once (NODES=5 LAYERS=4 SIZE=16, MiB each)
-	@$(GOBUILD) -o bin/shoal-demo ./cmd/shoal-demo
+	@$(GOBUILD) -o bin/shoal-demo ./test/demo
 	@bin/shoal-demo --shoal bin/shoal --nodes $(NODES) --layers $(LAYERS) --size $(SIZE)
 
 test: unit e2e ## Unit tests, import rules and test/e2e (root; E2E=require makes a skip a failure)
@@ -40,6 +40,20 @@ $(LINT):
 	@mkdir -p $(TOOLS)
 	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv $(TOOLS)/golangci-lint $@
+
+bench: build ## The figures of docs/benchmarks.md (nginx installed through apt-get when root)
+	@command -v nginx >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; }
+	go test -run '^$$' -bench . -benchtime 2s -count 3 -cpu 1,2 ./pkg/chain
+	go test -run '^$$' -bench ChunkExchange -benchtime 3s -count 3 ./p2p/exchange
+	go run ./test/bench --shoal bin/shoal
+
+FUZZTIME ?= 30s
+fuzz: ## Every fuzz target for FUZZTIME each
+	@for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
 
 clean: ## Removes what was built, tools included
 	rm -rf bin dist

@@ -36,13 +36,13 @@ var impure = []string{
 // layers are the packages from the top down: a package may import only what stands below
 // it. Packages on one line do not import each other; pkg/daemon joins them.
 var layers = [][]string{
-	{"cmd/shoal", "cmd/shoal-demo"},
+	{"cmd/shoal"},
 	{"pkg/daemon"},
-	{"proxy", "p2p", "p2p/discovery", "p2p/exchange", "p2p/resolve", "pkg/engine", "pkg/admin", "pkg/metrics", "pkg/containerd"},
+	{"proxy", "p2p", "p2p/discovery", "p2p/exchange", "p2p/resolve", "pkg/engine", "pkg/admin", "pkg/metrics"},
 	{"p2p/admission", "pkg/config"},
 	{"pkg/store", "pkg/upstream", "scheduler/sim"},
 	{"scheduler"},
-	{"pkg/manifest", "pkg/wire"},
+	{"pkg/manifest", "pkg/wire", "pkg/meter"},
 	{"pkg/chain"},
 	{"pkg/blob"},
 }
@@ -175,5 +175,4 @@ var hashers = []string{
 	"p2p/discovery", // the DHT key of an image's tag
 	"p2p/resolve",   // manifest bytes against their digest
 	"scheduler",     // rendezvous
-	"cmd/shoal-demo",
 }

@@ -1,15 +1,17 @@
-package admin_test
+package meter_test
 
 import (
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/shoal-project/shoal/pkg/admin"
+	"github.com/shoal-project/shoal/pkg/meter"
 )
 
+var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
 func TestMeterFollowsASteadyRate(t *testing.T) {
-	var m admin.Meter
+	var m meter.Meter
 	if m.Rate(now) != 0 || m.Total() != 0 {
 		t.Fatalf("a new meter says %d, %d", m.Rate(now), m.Total())
 	}
@@ -33,7 +35,7 @@ func TestMeterFollowsASteadyRate(t *testing.T) {
 }
 
 func TestMeterTakesABurstForOneSecond(t *testing.T) {
-	var m admin.Meter
+	var m meter.Meter
 	m.Add(now, 1_000_000)
 	if got := m.Rate(now); got < 1_000_000 || got > 1_200_000 {
 		t.Errorf("%d bytes per second, want about all of it in a second", got)
@@ -45,7 +47,7 @@ func TestMeterTakesABurstForOneSecond(t *testing.T) {
 }
 
 func TestMeterIsShared(t *testing.T) {
-	var m admin.Meter
+	var m meter.Meter
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {

@@ -1,4 +1,5 @@
-package admin
+// Package meter measures rates. Time is an argument; nothing here reads a clock.
+package meter
 
 import (
 	"math"
