@@ -105,8 +105,8 @@ type Download struct {
 	// what had to be thrown away: their sum may exceed Have.
 	FromRegistry blob.ByteCount `json:"from_registry_bytes"`
 	FromPeers    blob.ByteCount `json:"from_peers_bytes"`
-	// Rate is from both together.
-	Rate int64 `json:"bytes_per_second"`
+	RegistryRate int64          `json:"registry_bytes_per_second"`
+	PeersRate    int64          `json:"peers_bytes_per_second"`
 	// Peers are the peers connected about this blob, Clients the clients that wait for it.
 	Peers   int `json:"peers"`
 	Clients int `json:"clients"`

@@ -104,8 +104,8 @@ func isHostName(host string) bool {
 
 func notHostRune(r rune) bool { return !isAlphanumeric(r) && r != '-' && r != '_' }
 
-// checkUpstream accepts a registry as image names write it and the URL of its API,
-// to which /v2/ is added.
+// checkUpstream accepts a registry as image names write it and the scheme, host and
+// port where it is.
 func checkUpstream(registry, address string) error {
 	host, p := registry, ""
 	if h, q, err := net.SplitHostPort(registry); err == nil {
@@ -124,8 +124,8 @@ func checkUpstream(registry, address string) error {
 		return fmt.Errorf("%s: the URL must not hold a user or password; clients send their own credentials", registry)
 	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "":
 		return fmt.Errorf("%s: the URL must be like https://mirror.example", registry)
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return fmt.Errorf("%s: the URL must end after the path", registry)
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return fmt.Errorf("%s: the URL must end after the host and port", registry)
 	}
 	return nil
 }

@@ -68,8 +68,8 @@ type Config struct {
 	LogLevel slog.Level
 	// LogFormat is how records are written.
 	LogFormat LogFormat
-	// StoreMaxSize bounds the store on disk, in bytes. 0 leaves it to the store, which
-	// then goes by what the disk has left.
+	// StoreMaxSize bounds the store on disk, in bytes. 0 is as much as leaves a tenth of
+	// the disk free.
 	StoreMaxSize blob.ByteCount
 	// BackgroundMaxSize is the largest blob, in bytes, whose download is finished when no
 	// client waits for it any more.
@@ -77,7 +77,7 @@ type Config struct {
 	// StaleTags says who may help when upstream cannot be asked what a tag means.
 	StaleTags StaleTags
 	// AuthStale is how long after the registry last accepted a credential for a
-	// repository stale tags are still served to it.
+	// repository stale tags are still served to it; 0 is never.
 	AuthStale time.Duration
 	// AuthGrant is how long the registry's acceptance of a credential for a repository
 	// is believed before the registry is asked again.

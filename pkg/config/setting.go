@@ -92,7 +92,7 @@ func storeSettings() []Setting {
 	return []Setting{
 		text("data-dir", "FOLDER", "/var/lib/shoal", "folder of the store; everything in it may be deleted while the daemon is stopped",
 			func(c *Config) *string { return &c.DataDir }),
-		size("store-max-size", "0", "most the store may hold, as in 200GiB; 0 goes by what the disk has left",
+		size("store-max-size", "0", "most the store may hold, as in 200GiB; 0: as much as leaves a tenth of the disk free",
 			func(c *Config) *blob.ByteCount { return &c.StoreMaxSize }),
 		size("background-max-size", "16GiB", "largest blob whose download is finished after the last client left",
 			func(c *Config) *blob.ByteCount { return &c.BackgroundMaxSize }),

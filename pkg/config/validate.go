@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -66,8 +65,8 @@ func (c Config) checkClients(k *check) {
 	default:
 		k.failf("stale-tags", "%q must be members, local or off", string(c.StaleTags))
 	}
-	if c.AuthStale <= 0 || c.AuthStale > authStaleMax {
-		k.failf("auth-stale", "%s must be more than 0 and at most 30 days; to never serve stale tags, set stale-tags to off", c.AuthStale)
+	if c.AuthStale < 0 || c.AuthStale > authStaleMax {
+		k.failf("auth-stale", "%s must be from 0, which never serves them, to 720h", c.AuthStale)
 	}
 	if c.AuthGrant <= 0 || c.AuthGrant > authGrantMax {
 		k.failf("auth-grant", "%s must be more than 0 and at most %s: the registry decides who may pull", c.AuthGrant, authGrantMax)
@@ -143,14 +142,9 @@ func (c Config) checkObserve(k *check) {
 }
 
 // Warnings returns a sentence for each setting that works but that an operator should
-// know about, in a fixed order.
+// know about, in a fixed order. What is to be said of upstreams, pkg/upstream says.
 func (c Config) Warnings() []string {
 	var warnings []string
-	for _, registry := range sortedKeys(c.Upstreams) {
-		if u, err := url.Parse(c.Upstreams[registry]); err == nil && u.Scheme == "http" {
-			warnings = append(warnings, fmt.Sprintf("upstream %s is read over plain http: credentials cross the network readable, and tags can be forged", registry))
-		}
-	}
 	if c.ListenAnywhere && !isLoopback(c.Listen) {
 		warnings = append(warnings, fmt.Sprintf("listen %s can be reached from other machines", c.Listen))
 	}

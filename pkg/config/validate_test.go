@@ -45,15 +45,16 @@ func TestValidate(t *testing.T) {
 		{"empty secret", func(c *config.Config) { c.P2PSecretFiles = []string{""} }, "p2p-secret-file", "not the path of a file"},
 		{"zone", func(c *config.Config) { c.Zone = "eu west" }, "zone", "letters, digits"},
 		{"upstream", func(c *config.Config) {
-			c.Upstreams = map[string]string{"docker.io": "https://mirror.example/path", "[fd00::1]:5000": "http://10.0.0.1", "localhost:5000": "http://localhost:5000"}
+			c.Upstreams = map[string]string{"docker.io": "https://mirror.example/", "[fd00::1]:5000": "http://10.0.0.1", "localhost:5000": "http://localhost:5000"}
 		}, "", ""},
 		{"upstream scheme", func(c *config.Config) { c.Upstreams = map[string]string{"docker.io": "mirror.example"} }, "upstream", "must be like https"},
 		{"upstream userinfo", func(c *config.Config) { c.Upstreams = map[string]string{"docker.io": "https://u:hunter2@m"} }, "upstream", "must not hold a user"},
-		{"upstream query", func(c *config.Config) { c.Upstreams = map[string]string{"docker.io": "https://m/?a=b"} }, "upstream", "must end after the path"},
+		{"upstream query", func(c *config.Config) { c.Upstreams = map[string]string{"docker.io": "https://m/?a=b"} }, "upstream", "must end after the host"},
+		{"upstream path", func(c *config.Config) { c.Upstreams = map[string]string{"docker.io": "https://m/path"} }, "upstream", "must end after the host"},
 		{"upstream registry", func(c *config.Config) { c.Upstreams = map[string]string{"Docker.io/x": "https://m"} }, "upstream", "is not a registry"},
 		{"upstream port", func(c *config.Config) { c.Upstreams = map[string]string{"a:99999": "https://m"} }, "upstream", "from 1 to 65535"},
 		{"stale tags", func(c *config.Config) { c.StaleTags = "" }, "stale-tags", "members, local or off"},
-		{"auth-stale", func(c *config.Config) { c.AuthStale = 0 }, "auth-stale", "set stale-tags to off"},
+		{"auth-stale", func(c *config.Config) { c.AuthStale = -1 }, "auth-stale", "must be from 0"},
 		{"auth-grant", func(c *config.Config) { c.AuthGrant = time.Hour }, "auth-grant", "the registry decides"},
 		{"data-dir", func(c *config.Config) { c.DataDir = "" }, "data-dir", "not the path of a folder"},
 		{"admin-socket", func(c *config.Config) { c.AdminSocket = "/" + strings.Repeat("a", 107) }, "admin-socket", "108 bytes is longer than the 107"},
