@@ -8,7 +8,7 @@ import "github.com/shoal-project/shoal/pkg/blob"
 //sumtype:decl
 type Event interface{ event() }
 
-// DownloadStarted: this node wants the blob from now on.
+// DownloadStarted means: this node wants the blob from now on.
 type DownloadStarted struct {
 	Blob  blob.Digest
 	Size  blob.ByteCount
@@ -22,29 +22,29 @@ type DownloadStarted struct {
 	ClientsOnly bool
 }
 
-// UpstreamKnown: a registry to read the blob from became known, or known anew with a
+// UpstreamKnown means: a registry to read the blob from became known, or known anew with a
 // fresh credential, after reads failed for want of one.
 type UpstreamKnown struct{ Blob blob.Digest }
 
-// BlobHeld: the store holds the whole, proven blob, and a peer or a client will ask for it.
+// BlobHeld means: the store holds the whole, proven blob, and a peer or a client will ask for it.
 type BlobHeld struct {
 	Blob blob.Digest
 	Size blob.ByteCount
 }
 
-// BlobLost: the store no longer holds the blob (evicted or unreadable).
+// BlobLost means: the store no longer holds the blob (evicted or unreadable).
 type BlobLost struct{ Blob blob.Digest }
 
-// ClientAsked: one more client waits for the blob.
+// ClientAsked means: one more client waits for the blob.
 type ClientAsked struct{ Blob blob.Digest }
 
-// ClientLeft: one client fewer waits for the blob.
+// ClientLeft means: one client fewer waits for the blob.
 type ClientLeft struct{ Blob blob.Digest }
 
-// MembersCounted: the number of members this node is connected to, itself not counted.
+// MembersCounted means: the number of members this node is connected to, itself not counted.
 type MembersCounted struct{ Members int }
 
-// PeersFound: the DHT named peers that want or have the blob. Done says that the
+// PeersFound means: the DHT named peers that want or have the blob. Done says that the
 // lookup ended and no more will come of it.
 type PeersFound struct {
 	Blob  blob.Digest
@@ -52,90 +52,90 @@ type PeersFound struct {
 	Done  bool
 }
 
-// PeerJoined: a session about the blob with the peer is open, whoever opened it.
+// PeerJoined means: a session about the blob with the peer is open, whoever opened it.
 type PeerJoined struct {
 	Blob blob.Digest
 	Peer PeerID
 	Zone string
 }
 
-// PeerLeft: the session is over, or could not be opened. Every ask and upload of it is over too.
+// PeerLeft means: the session is over, or could not be opened. Every ask and upload of it is over too.
 type PeerLeft struct {
 	Blob blob.Digest
 	Peer PeerID
 	Why  Fault
 }
 
-// PeerHas: the peer holds these chunks, in addition to those it named before.
+// PeerHas means: the peer holds these chunks, in addition to those it named before.
 type PeerHas struct {
 	Blob   blob.Digest
 	Peer   PeerID
 	Chunks blob.Bitset
 }
 
-// PeersTold: the peer named others of the blob's swarm (peer exchange).
+// PeersTold means: the peer named others of the blob's swarm (peer exchange).
 type PeersTold struct {
 	Blob  blob.Digest
 	Peer  PeerID
 	Peers []PeerID
 }
 
-// PeerAsked: the peer wants the chunk.
+// PeerAsked means: the peer wants the chunk.
 type PeerAsked struct {
 	Blob  blob.Digest
 	Peer  PeerID
 	Chunk blob.ChunkIndex
 }
 
-// PeerCancelled: the peer no longer wants the chunk.
+// PeerCancelled means: the peer no longer wants the chunk.
 type PeerCancelled struct {
 	Blob  blob.Digest
 	Peer  PeerID
 	Chunk blob.ChunkIndex
 }
 
-// UploadEnded: the chunk is on its way to the peer entirely, or failed to be.
+// UploadEnded means: the chunk is on its way to the peer entirely, or failed to be.
 type UploadEnded struct {
 	Blob  blob.Digest
 	Peer  PeerID
 	Chunk blob.ChunkIndex
 }
 
-// PeerRefused: the peer answered busy, or that it does not have the chunk.
+// PeerRefused means: the peer answered busy, or that it does not have the chunk.
 type PeerRefused struct {
 	Blob  blob.Digest
 	Peer  PeerID
 	Chunk blob.ChunkIndex
 }
 
-// ChunkArrived: the whole chunk came from the peer and lies in the partial file as Q.
+// ChunkArrived means: the whole chunk came from the peer and lies in the partial file as Q.
 type ChunkArrived struct {
 	Blob  blob.Digest
 	Peer  PeerID
 	Chunk blob.ChunkIndex
 }
 
-// ReadProgressed: an upstream read delivered a whole chunk, which lies in the partial file as R.
+// ReadProgressed means: an upstream read delivered a whole chunk, which lies in the partial file as R.
 type ReadProgressed struct {
 	Blob  blob.Digest
 	Read  ReadID
 	Chunk blob.ChunkIndex
 }
 
-// ReadEnded: an upstream read is over. Its chunks not reported by ReadProgressed did not come.
+// ReadEnded means: an upstream read is over. Its chunks not reported by ReadProgressed did not come.
 type ReadEnded struct {
 	Blob blob.Digest
 	Read ReadID
 	Why  Fault
 }
 
-// ChainArrived: the peer sent a well-formed chain for the blob. It is a claim.
+// ChainArrived means: the peer sent a well-formed chain for the blob. It is a claim.
 type ChainArrived struct {
 	Blob blob.Digest
 	Peer PeerID
 }
 
-// LinkChecked: the link of the chunk under the supplier's chain was checked against the
+// LinkChecked means: the link of the chunk under the supplier's chain was checked against the
 // bytes in the partial file. Verified lists the chunks that are V because of it: the
 // store found them in a suffix that is anchored to the digest.
 type LinkChecked struct {
@@ -146,7 +146,7 @@ type LinkChecked struct {
 	Verified []blob.ChunkIndex
 }
 
-// PrefixHashed: chunks 0 to Next-1 were hashed in a row from the IV. At the end of the
+// PrefixHashed means: chunks 0 to Next-1 were hashed in a row from the IV. At the end of the
 // blob Verified lists every chunk if the digest came out, and Mismatch is set if not.
 type PrefixHashed struct {
 	Blob     blob.Digest
@@ -155,7 +155,7 @@ type PrefixHashed struct {
 	Mismatch bool
 }
 
-// ChunkAudited: the chunk was read from upstream again and compared with the bytes in
+// ChunkAudited means: the chunk was read from upstream again and compared with the bytes in
 // the partial file, which it replaced as R. Sender is who had sent those.
 type ChunkAudited struct {
 	Blob  blob.Digest
@@ -164,16 +164,16 @@ type ChunkAudited struct {
 	Why   Fault // not FaultNone: upstream could not be read and nothing was replaced
 }
 
-// ChunkLost: the bytes of the chunk are no longer there (a disk error): it must come again.
+// ChunkLost means: the bytes of the chunk are no longer there (a disk error): it must come again.
 type ChunkLost struct {
 	Blob  blob.Digest
 	Chunk blob.ChunkIndex
 }
 
-// BlobProven: the store closed the chain from the IV to the digest.
+// BlobProven means: the store closed the chain from the IV to the digest.
 type BlobProven struct{ Blob blob.Digest }
 
-// PeerMisbehaved: the shell saw a violation that needs no judgement (a malformed frame,
+// PeerMisbehaved means: the shell saw a violation that needs no judgement (a malformed frame,
 // a limit exceeded, a wrong size in a Hello).
 type PeerMisbehaved struct {
 	Peer PeerID
@@ -181,7 +181,7 @@ type PeerMisbehaved struct {
 	What string
 }
 
-// Ticked: the time that Deadline named has come.
+// Ticked means: the time that Deadline named has come.
 type Ticked struct{}
 
 func (DownloadStarted) event() {}

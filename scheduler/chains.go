@@ -1,0 +1,290 @@
+package scheduler
+
+import (
+	"slices"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+)
+
+// A check is one CheckLink under way.
+type check struct {
+	chunk    blob.ChunkIndex
+	supplier PeerID
+}
+
+// proof is how far the download is proven.
+type proof struct {
+	has      bool   // there is a chain to check links under
+	supplier PeerID // whose
+	waiting  []PeerID
+	refuted  map[PeerID]bool // whose chains are not believed any more
+	checks   map[check]bool
+	linked   int  // links that hold under the chain
+	broken   int  // links that did not, without an audit
+	audited  bool // the chain's one audit is spent
+
+	prefix    prefix
+	releasing bool
+	releases  int // that failed
+}
+
+// prefix is this node's own hashing from the IV on, which needs no chain.
+type prefix struct {
+	next    blob.ChunkIndex
+	busy    bool
+	stale   bool // a chunk below next changed while hashing
+	retryAt Time
+}
+
+const (
+	// maxChains bounds the chains of one blob that are remembered.
+	maxChains = 8
+	// maxRefuted bounds how many suppliers may turn out wrong before chains are not tried any more.
+	maxRefuted = 64
+	// maxBroken is how many links of one chain may fail without an audit before it is
+	// not believed any more, if they are many of all that were checked.
+	maxBroken = 3
+	// maxReleases is how often the store may refuse to close the chain before everything
+	// is read anew.
+	maxReleases = 3
+)
+
+func newProof() proof {
+	return proof{refuted: map[PeerID]bool{}, checks: map[check]bool{}}
+}
+
+func (p *proof) dropWaiting(id PeerID) {
+	p.waiting = slices.DeleteFunc(p.waiting, func(w PeerID) bool { return w == id })
+}
+
+// chainArrived takes a chain as a claim. One is checked at a time, the others wait.
+func (m *Machine) chainArrived(s *swarm, from PeerID) {
+	p := &s.proof
+	if p.refuted[from] || p.has && p.supplier == from || slices.Contains(p.waiting, from) || m.refused(from) {
+		return
+	}
+	if len(p.waiting)+1 >= maxChains || len(p.refuted) >= maxRefuted {
+		return
+	}
+	p.waiting = append(p.waiting, from)
+}
+
+// verify moves the proof on: links under a chain, tail first, or else the prefix. Once
+// everything is linked the store is asked to close the chain.
+func (m *Machine) verify(s *swarm) {
+	p := &s.proof
+	if s.mend.stage != mendNothing || p.releasing {
+		return
+	}
+	if !p.has && len(p.waiting) > 0 && !s.mend.solo {
+		p.supplier, p.has = p.waiting[0], true
+		p.waiting = p.waiting[1:]
+	}
+	if m.allLinked(s) {
+		p.releasing = true
+		m.do(Release{Blob: s.blob})
+		return
+	}
+	if p.has {
+		m.checkLinks(s)
+		return
+	}
+	m.hashPrefix(s)
+}
+
+func (m *Machine) allLinked(s *swarm) bool {
+	if s.missing > 0 || s.mend.audits > 0 || s.proof.prefix.busy {
+		return false
+	}
+	if !s.proof.has && s.proof.prefix.next == s.n {
+		return true
+	}
+	return !slices.ContainsFunc(s.chunks, func(c chunk) bool { return !c.linked })
+}
+
+// checkLinks has links checked from the tail down, so that what is anchored grows. What
+// this node hashed from the IV itself comes last: the store may find that it fits.
+func (m *Machine) checkLinks(s *swarm) {
+	p := &s.proof
+	front := p.prefix.next
+	for _, part := range [][2]blob.ChunkIndex{{front, s.n}, {0, front}} {
+		whole := true
+		for i := part[1] - 1; i >= part[0]; i-- {
+			c := &s.chunks[i]
+			if c.linked {
+				continue
+			}
+			whole = false
+			if c.state == missing || c.suspect || c.auditing || p.checks[check{i, p.supplier}] {
+				continue
+			}
+			if len(p.checks) >= m.cfg.Hashers {
+				return
+			}
+			p.checks[check{i, p.supplier}] = true
+			m.do(CheckLink{Blob: s.blob, Chunk: i, Supplier: p.supplier})
+		}
+		if !whole {
+			return
+		}
+	}
+}
+
+// linkChecked takes a verdict about one link.
+func (m *Machine) linkChecked(s *swarm, ev LinkChecked) {
+	p := &s.proof
+	delete(p.checks, check{ev.Chunk, ev.Supplier})
+	m.verifiedBy(s, ev.Verified)
+	if !s.geometry.Valid(ev.Chunk) || !p.has || ev.Supplier != p.supplier {
+		return
+	}
+	c := &s.chunks[ev.Chunk]
+	switch {
+	case c.state == missing || c.linked || c.auditing:
+	case ev.Holds:
+		c.linked = true
+		p.linked++
+	case c.state == registry:
+		m.refute(s, true) // these bytes are the registry's
+	default:
+		m.suspect(s, ev.Chunk)
+	}
+}
+
+// verifiedBy marks what the store found anchored to the digest.
+func (m *Machine) verifiedBy(s *swarm, chunks []blob.ChunkIndex) {
+	for _, i := range chunks {
+		if !s.geometry.Valid(i) || s.chunks[i].state == missing {
+			continue
+		}
+		s.chunks[i].linked = true
+		if s.chunks[i].state == quarantined {
+			m.setState(s, i, verified)
+		}
+	}
+}
+
+// suspect handles a link that failed: its chunk's sender or the chain's supplier lied.
+// One audit for each chain tells; lies must not amplify registry reads.
+func (m *Machine) suspect(s *swarm, i blob.ChunkIndex) {
+	p := &s.proof
+	if !p.audited && s.up.usable() {
+		p.audited = true
+		s.chunks[i].suspect = true
+		m.audit(s, i)
+		return
+	}
+	m.dropSuspect(s, i)
+}
+
+// dropSuspect forgets a chunk whose link failed and gets it elsewhere. When too many
+// fail, it is rather the chain that is wrong; without an audit nobody is blamed.
+func (m *Machine) dropSuspect(s *swarm, i blob.ChunkIndex) {
+	p := &s.proof
+	if s.chunks[i].state != quarantined {
+		return
+	}
+	s.avoidPeer(i, s.chunks[i].sender)
+	m.drop(s, i)
+	p.broken++
+	if p.has && p.broken >= maxBroken && 4*p.broken > p.linked {
+		m.refute(s, false)
+	}
+}
+
+// refute drops the chain that is being checked and every verdict under it. The supplier
+// is blamed only when the registry's own bytes do not fit.
+func (m *Machine) refute(s *swarm, blame bool) {
+	p := &s.proof
+	supplier := p.supplier
+	m.do(DropChain{Blob: s.blob, Supplier: supplier})
+	p.refuted[supplier] = true
+	p.has, p.supplier, p.linked, p.broken, p.audited = false, "", 0, 0, false
+	for i := range s.chunks {
+		c := &s.chunks[i]
+		c.linked = c.state == verified
+		c.suspect = false
+	}
+	s.proof.prefix = prefix{busy: p.prefix.busy, stale: p.prefix.busy}
+	if blame {
+		m.quarantine(supplier, s.blob, "sent a chain that the registry's bytes do not fit")
+	}
+}
+
+// prefixChanged has the prefix start anew when a chunk of it is no longer what was hashed.
+func (m *Machine) prefixChanged(s *swarm, i blob.ChunkIndex) {
+	p := &s.proof.prefix
+	if p.busy {
+		p.stale = true
+	}
+	if i < p.next {
+		p.next = 0
+	}
+}
+
+// hashPrefix hashes what lies in a row after the prefix, a batch at a time, so that
+// hashing overlaps the download.
+func (m *Machine) hashPrefix(s *swarm) {
+	p := &s.proof.prefix
+	if p.busy {
+		return
+	}
+	end := p.next
+	for bytes := blob.ByteCount(0); end < s.n && s.chunks[end].state != missing && bytes < m.cfg.HashBatch; end++ {
+		bytes += s.geometry.Length(end)
+	}
+	if end == p.next {
+		return
+	}
+	if m.now < p.retryAt {
+		m.wakeAt(s, p.retryAt)
+		return
+	}
+	p.busy = true
+	m.do(HashPrefix{Blob: s.blob, First: p.next, Through: end - 1})
+}
+
+// prefixHashed takes the progress of the prefix, or the news that the digest did not come out.
+func (m *Machine) prefixHashed(s *swarm, ev PrefixHashed) {
+	p := &s.proof.prefix
+	if s.proof.releasing {
+		if ev.Mismatch {
+			m.releaseFailed(s)
+		}
+		return
+	}
+	stale := p.stale
+	p.busy, p.stale = false, false
+	m.verifiedBy(s, ev.Verified)
+	switch {
+	case stale:
+		p.next = 0
+	case ev.Mismatch:
+		p.next = 0
+		if !s.proof.has { // with a chain its links will tell which chunk it is
+			m.mismatched(s)
+		}
+	case ev.Next <= p.next || ev.Next > s.n:
+		p.retryAt = m.now + second // nothing was hashed: do not spin
+	default:
+		p.next = ev.Next
+	}
+}
+
+// releaseFailed starts the proof anew after the store refused to close the chain.
+func (m *Machine) releaseFailed(s *swarm) {
+	p := &s.proof
+	p.releasing = false
+	p.releases++
+	if p.has {
+		m.refute(s, false)
+	}
+	for i := range s.chunks {
+		s.chunks[i].linked = false
+	}
+	p.prefix = prefix{retryAt: m.now + second}
+	if p.releases >= maxReleases {
+		p.releases = 0
+		m.readAlone(s)
+	}
+}
