@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -28,6 +30,9 @@ const DefaultTimeout = 5 * time.Second
 var (
 	// ErrOutsider means: the other side holds none of the swarm's secrets.
 	ErrOutsider = errors.New("not a member of this swarm")
+	// ErrRefused means: the other side closed the connection instead of showing its tokens,
+	// which is what it does when it takes this node for an outsider.
+	ErrRefused = errors.New("refused, as one who is not a member of that swarm is")
 	// ErrAlone means: this node has no secret, so that nobody can be a member with it.
 	ErrAlone = errors.New("no swarm secret: this node runs alone")
 	// ErrSelf means: the address leads back to this node.
@@ -177,6 +182,9 @@ func (t *Transport) enter(conn net.Conn, remote peer.ID, why purpose) error {
 		return err
 	}
 	_, err := readFrame(conn, t.secrets, remote)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	return err
 }
 

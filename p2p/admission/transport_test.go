@@ -127,6 +127,10 @@ func TestRotation(t *testing.T) {
 func TestWrongPeerIsRefused(t *testing.T) {
 	s := GenerateSecret()
 	a, b := newNode(t, Config{Secrets: []Secret{s}}), newNode(t, Config{Secrets: []Secret{s}})
+	stranger := newNode(t, Config{Secrets: []Secret{GenerateSecret()}})
+	if d, l := meet(t, stranger, b, b.self); !errors.Is(d.err, ErrRefused) || !errors.Is(l.err, ErrOutsider) {
+		t.Errorf("dialer %v, listener %v", d.err, l.err)
+	}
 	if d, l := meet(t, a, b, a.self); d.err == nil || l.err == nil {
 		t.Errorf("dialer %v, listener %v", d.err, l.err)
 	}

@@ -1,0 +1,265 @@
+package discovery
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	dhtrecords "github.com/libp2p/go-libp2p-kad-dht/records"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"golang.org/x/time/rate"
+
+	"github.com/shoal-project/shoal/p2p"
+	"github.com/shoal-project/shoal/pkg/blob"
+)
+
+const (
+	// Prefix of the DHT's protocol, which is /shoal/kad/1.0.0.
+	Prefix protocol.ID = "/shoal"
+
+	// DefaultValidity is how long a provider record lives if it is not announced again.
+	DefaultValidity = 15 * time.Minute
+	// DefaultMaxKeys is how many keys a node announces at most.
+	DefaultMaxKeys = 8192
+	// DefaultRetryFrom is the wait between the first two tries to find anybody; it doubles.
+	DefaultRetryFrom = time.Second
+	// DefaultRetryUpTo is the longest such wait.
+	DefaultRetryUpTo = time.Minute
+	// DefaultMeet is how often a node that is not alone dials a bootstrap address all the same.
+	DefaultMeet = 2 * time.Minute
+
+	// MaxFound bounds the answers to one question.
+	MaxFound    = 100
+	findTimeout = 10 * time.Second
+	maxSources  = 256
+	// refresh is how often the DHT looks for new neighbours.
+	refresh = 5 * time.Minute
+)
+
+// A Config says how members are found. Its zero value, but for Host, works.
+type Config struct {
+	// Host is this node among the members. Required; it outlives the Discovery.
+	Host *p2p.Host
+	// DataDir is the folder that keeps the last known peers. Empty keeps none.
+	DataDir string
+	// Bootstrap are first contacts, see ParseBootstrap.
+	Bootstrap []string
+	// Resolver looks their names up. Nil is the system's.
+	Resolver Resolver
+	// Validity, MaxKeys, RetryFrom, RetryUpTo and Meet are as their defaults say; 0 is the default.
+	Validity             time.Duration
+	MaxKeys              int
+	RetryFrom, RetryUpTo time.Duration
+	Meet                 time.Duration
+	// Logger takes what is worth telling. Nil means nothing is.
+	Logger *slog.Logger
+}
+
+// Validate reports what is wrong with the configuration, in one sentence.
+func (c Config) Validate() error {
+	if c.Host == nil {
+		return errors.New("discovery has no p2p host")
+	}
+	if len(c.Bootstrap) > maxSources {
+		return fmt.Errorf("%d bootstrap addresses: at most %d are tried", len(c.Bootstrap), maxSources)
+	}
+	if c.Validity < 0 || c.MaxKeys < 0 || c.RetryFrom < 0 || c.RetryUpTo < 0 || c.Meet < 0 {
+		return errors.New("a limit or a time of discovery is negative")
+	}
+	for _, s := range c.Bootstrap {
+		if _, err := ParseBootstrap(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	orDefault := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	orDefault(&c.Validity, DefaultValidity)
+	orDefault(&c.RetryFrom, DefaultRetryFrom)
+	orDefault(&c.RetryUpTo, DefaultRetryUpTo)
+	orDefault(&c.Meet, DefaultMeet)
+	if c.MaxKeys == 0 {
+		c.MaxKeys = DefaultMaxKeys
+	}
+	if c.Resolver == nil {
+		c.Resolver = net.DefaultResolver
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// A Discovery takes part in the DHT and keeps this node in touch with other members. It is
+// safe for concurrent use.
+type Discovery struct {
+	config    Config
+	host      *p2p.Host
+	log       *slog.Logger
+	sources   []Source
+	ledger    *ledger
+	pace      *rate.Limiter
+	dht       *dht.IpfsDHT // nil when the host runs alone
+	messenger *pb.ProtocolMessenger
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// New joins the DHT and starts looking for members. On a host that runs alone it does nothing,
+// and so do all methods. The caller closes it before the host.
+func New(config Config) (*Discovery, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	config = config.withDefaults()
+	var seed [8]byte
+	_, _ = rand.Read(seed[:]) // never fails
+	d := &Discovery{
+		config: config, host: config.Host, log: config.Logger, cancel: func() {},
+		// Announced twice within its validity, a record survives one failure.
+		ledger: newLedger(config.MaxKeys, config.Validity*2/5, binary.NativeEndian.Uint64(seed[:])),
+		pace:   rate.NewLimiter(lookupsPerSecond, lookupsPerSecond),
+	}
+	for _, s := range config.Bootstrap {
+		source, err := ParseBootstrap(s)
+		if err != nil {
+			return nil, err
+		}
+		d.sources = append(d.sources, source)
+	}
+	if d.host.Alone() {
+		return d, nil
+	}
+	if err := d.join(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d.cancel = cancel
+	for range announcers {
+		d.wg.Go(func() { d.announce(ctx) })
+	}
+	d.wg.Go(func() { d.keepInTouch(ctx) })
+	return d, nil
+}
+
+func (d *Discovery) join() (err error) {
+	d.dht, err = dht.New(d.host.Host(),
+		dht.Mode(dht.ModeServer),
+		dht.ProtocolPrefix(Prefix),
+		dht.DisableValues(), // it finds providers and nothing else
+		dht.RoutingTableRefreshPeriod(refresh),
+		dht.ProviderDatastore(newRecords()),
+		dht.ProviderManagerOpts(
+			dhtrecords.ProvideValidity(d.config.Validity),
+			dhtrecords.ProviderAddrTTL(d.config.Validity),
+			dhtrecords.CleanupInterval(max(d.config.Validity/3, time.Second)),
+			dhtrecords.Cache(noCache{}),
+		),
+	)
+	if err != nil {
+		return fmt.Errorf("join the DHT: %w", err)
+	}
+	if d.messenger, err = pb.NewProtocolMessenger(d.dht.MessageSender()); err != nil {
+		return errors.Join(fmt.Errorf("join the DHT: %w", err), d.dht.Close())
+	}
+	return nil
+}
+
+// Close leaves the DHT. What this node announced runs out by itself.
+func (d *Discovery) Close() error {
+	d.cancel()
+	d.wg.Wait()
+	if d.dht == nil {
+		return nil
+	}
+	return d.dht.Close()
+}
+
+// Provide announces that this node takes part in the swarm of the key, now and again until it
+// is withdrawn. It does not wait. It reports false if the node announces too many keys already.
+func (d *Discovery) Provide(key blob.Digest) bool {
+	if d.dht == nil {
+		return true
+	}
+	if !d.ledger.add(key, placeOf(key)) {
+		return false
+	}
+	d.keepOwn(context.Background(), key) // in memory
+	return true
+}
+
+// Withdraw ends the announcing of the key. What was announced runs out within Config.Validity.
+func (d *Discovery) Withdraw(key blob.Digest) { d.ledger.remove(key) }
+
+// Announced is the number of keys that this node announces.
+func (d *Discovery) Announced() int { return d.ledger.len() }
+
+// Neighbours is the number of peers in the DHT's routing table.
+func (d *Discovery) Neighbours() int {
+	if d.dht == nil {
+		return 0
+	}
+	return d.dht.RoutingTable().Size()
+}
+
+// Find yields peers that announced the key, as answers come in, up to limit (at most MaxFound).
+// It ends when the DHT knows no more, when ctx does, or after ten seconds. Neither this node
+// nor a blocked peer is among them, and no peer comes twice. Each peer's addresses are with it
+// and in the host's peerstore for as long as its record can live.
+func (d *Discovery) Find(ctx context.Context, key blob.Digest, limit int) iter.Seq[peer.AddrInfo] {
+	return func(yield func(peer.AddrInfo) bool) {
+		if d.dht == nil || limit <= 0 {
+			return
+		}
+		limit = min(limit, MaxFound)
+		ctx, cancel := context.WithTimeout(ctx, findTimeout)
+		defer cancel()
+		seen := map[peer.ID]bool{d.host.ID(): true}
+		store := d.host.Host().Peerstore()
+		// One more, for this node may be among them.
+		for found := range d.dht.FindProvidersAsync(ctx, contentOf(key), limit+1) {
+			if seen[found.ID] || d.host.Blocked(found.ID) {
+				continue
+			}
+			store.AddAddrs(found.ID, found.Addrs, d.config.Validity)
+			if found = store.PeerInfo(found.ID); len(found.Addrs) == 0 {
+				continue // it may come again from a peer that knows where it is
+			}
+			seen[found.ID] = true
+			if !yield(found) || len(seen) > limit {
+				return
+			}
+		}
+	}
+}
+
+// Locate returns the addresses of a peer of which only the ID is known.
+func (d *Discovery) Locate(ctx context.Context, p peer.ID) (peer.AddrInfo, error) {
+	if info := d.host.Host().Peerstore().PeerInfo(p); len(info.Addrs) > 0 || d.dht == nil {
+		return info, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	info, err := d.dht.FindPeer(ctx, p)
+	if err != nil {
+		return peer.AddrInfo{}, fmt.Errorf("locate %s: %w", p, err)
+	}
+	return info, nil
+}
