@@ -1,0 +1,212 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/manifest"
+	"github.com/shoal-project/shoal/pkg/upstream"
+)
+
+const (
+	// maxList bounds a list of tags or referrers, in bytes.
+	maxList = 32 * blob.MiB
+	// maxManifest bounds a manifest, in bytes. What is longer than manifest.MaxBody is passed unread.
+	maxManifest = 2 * manifest.MaxBody
+	// maxErrorBody bounds the body of an answer that is no success, in bytes.
+	maxErrorBody = 64 * blob.KiB
+)
+
+// A reply is upstream's whole answer to one small request.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte         // nil for HEAD
+	length blob.ByteCount // as the headers say; -1 when they do not
+}
+
+// An outageError means that upstream could not be asked: it is unreachable, or answered
+// with a status that says to come back later (5xx, 429, 408).
+type outageError struct {
+	registry string
+	status   int   // 0 when no answer came
+	cause    error // nil when one came
+}
+
+func (e *outageError) Error() string {
+	if e.cause == nil {
+		return fmt.Sprintf("%s answers %d", e.registry, e.status)
+	}
+	return fmt.Sprintf("ask %s: %v", e.registry, e.cause)
+}
+
+func (e *outageError) Unwrap() error { return e.cause }
+
+// errDown is the cause of an outage that was noticed by an earlier request.
+var errDown = errors.New("upstream did not answer a moment ago")
+
+// ask sends one request upstream with the client's credential, reads the whole answer and
+// notes what it says about that credential. An error is an *outageError, a *failure about the
+// request itself, or wraps errLeft when the client went away first.
+func (p *Proxy) ask(ctx context.Context, rq request, req upstream.Request) (*reply, error) {
+	req.Repository, req.Credential = rq.repo, rq.source.Credential
+	registry := rq.repo.Registry
+	if p.outages.down(registry) {
+		return nil, &outageError{registry: registry, cause: errDown}
+	}
+	began := time.Now()
+	limited, cancel := context.WithTimeout(ctx, p.config.UpstreamTimeout)
+	defer cancel()
+	rep, err := p.exchange(limited, req)
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("%w: %w", errLeft, context.Cause(ctx))
+	case errors.Is(err, upstream.ErrRequest):
+		return nil, refused(http.StatusBadRequest, "UNSUPPORTED", "The headers or the query of the request cannot be passed on.")
+	case err != nil:
+		p.outages.failed(registry, time.Since(began), p.config.DownFor)
+		return nil, &outageError{registry: registry, cause: err}
+	}
+	p.outages.answered(registry)
+	switch code := rep.status; {
+	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
+		return nil, &outageError{registry: registry, status: code}
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		p.grants.revoke(rq.repo, rq.who)
+	case code == http.StatusOK && (req.Endpoint == upstream.EndpointManifest || req.Endpoint == upstream.EndpointBlob):
+		p.grants.accept(rq.repo, rq.who)
+	}
+	return rep, nil
+}
+
+// manifestRequest asks for a manifest.
+func manifestRequest(method string, ref upstream.Reference, accept []string) upstream.Request {
+	return upstream.Request{Method: method, Endpoint: upstream.EndpointManifest, Reference: ref, Accept: accept}
+}
+
+// blobRequest asks whether there is a blob, and how long it is.
+func blobRequest(ref upstream.Reference) upstream.Request {
+	return upstream.Request{Method: http.MethodHead, Endpoint: upstream.EndpointBlob, Reference: ref}
+}
+
+// exchange sends the request and reads the answer.
+func (p *Proxy) exchange(ctx context.Context, req upstream.Request) (*reply, error) {
+	res, err := p.deps.Upstream.Forward(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close() //nolint:errcheck // the answer was read, or the error is reported
+	rep := &reply{status: res.StatusCode, header: res.Header, length: blob.ByteCount(res.ContentLength)}
+	if req.Method == http.MethodHead {
+		return rep, nil
+	}
+	limit := maxErrorBody
+	switch {
+	case rep.status == http.StatusOK && req.Endpoint == upstream.EndpointManifest:
+		limit = maxManifest
+	case rep.status == http.StatusOK:
+		limit = maxList
+	}
+	if rep.body, err = io.ReadAll(io.LimitReader(res.Body, int64(limit)+1)); err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	if len(rep.body) > int(limit) {
+		if rep.status == http.StatusOK {
+			return nil, fmt.Errorf("answer is longer than %d bytes", limit)
+		}
+		rep.body = nil
+	}
+	return rep, nil
+}
+
+// pass gives an answer that is no success back as it came: status, challenge and body.
+func (p *Proxy) pass(w http.ResponseWriter, rq request, rep *reply) (Outcome, error) {
+	outcome := OutcomeRefused
+	switch rep.status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		outcome = OutcomeUnauthorized
+	case http.StatusNotFound, http.StatusGone:
+		outcome = OutcomeNotFound
+	}
+	if rep.status < 400 {
+		return outcome, unavailable("Upstream gave an answer that is neither success nor error.")
+	}
+	if len(rep.body) == 0 {
+		fail := passedFailure(rep.status, rq.kind)
+		fail.Challenges, fail.Outcome = rep.header.Values("WWW-Authenticate"), outcome
+		return outcome, fail
+	}
+	h := w.Header()
+	for _, v := range rep.header.Values("WWW-Authenticate") {
+		h.Add("WWW-Authenticate", v)
+	}
+	if h.Set("Content-Type", rep.header.Get("Content-Type")); h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	h.Set("Content-Length", strconv.Itoa(len(rep.body)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(rep.status)
+	n, _ := w.Write(rep.body) // the client may be gone
+	p.counters.sent.Add(uint64(n))
+	return outcome, nil
+}
+
+// passedFailure words a status of upstream that came without a usable body.
+func passedFailure(status int, kind Kind) *failure {
+	f := &failure{Status: status, Code: "UNKNOWN", Message: "Upstream refused the request."}
+	switch status {
+	case http.StatusUnauthorized:
+		f.Code, f.Message = "UNAUTHORIZED", "Upstream asks for a credential."
+	case http.StatusForbidden:
+		f.Code, f.Message = "DENIED", "Upstream does not let this credential pull."
+	case http.StatusNotFound, http.StatusGone:
+		f.Code, f.Message = "NAME_UNKNOWN", "Upstream has no such content."
+		switch kind {
+		case KindManifest:
+			f.Code = "MANIFEST_UNKNOWN"
+		case KindBlob:
+			f.Code = "BLOB_UNKNOWN"
+		case KindOther, KindPing, KindTags, KindReferrers, kinds:
+		}
+	}
+	return f
+}
+
+// failureOf words an error that is none of the proxy's own failures.
+func (p *Proxy) failureOf(err error) *failure {
+	var status *upstream.StatusError
+	switch {
+	case errors.As(err, &status) && errors.Is(err, upstream.ErrUnauthorized):
+		f := passedFailure(status.Code, KindBlob)
+		f.Challenges, f.Outcome = status.Challenges, OutcomeUnauthorized
+		return f
+	case errors.Is(err, upstream.ErrUnauthorized):
+		f := passedFailure(http.StatusUnauthorized, KindBlob)
+		f.Outcome = OutcomeUnauthorized
+		return f
+	case errors.Is(err, upstream.ErrNotFound):
+		f := passedFailure(http.StatusNotFound, KindBlob)
+		f.Outcome = OutcomeNotFound
+		return f
+	case errors.Is(err, errLeft):
+		f := unavailable("The client went away.")
+		f.Outcome = OutcomeLeft
+		return f
+	}
+	if _, ok := errors.AsType[*outageError](err); ok {
+		return unavailable("Upstream cannot be asked now, and this node may not answer in its place.")
+	}
+	return unavailable("The content cannot be had now.")
+}
+
+// An abortedError is a failure after the headers: the body is cut.
+type abortedError struct{ cause error }
+
+func (e *abortedError) Error() string { return e.cause.Error() }
+func (e *abortedError) Unwrap() error { return e.cause }

@@ -1,0 +1,398 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/upstream"
+)
+
+// pulled makes a kit that has seen the manifest of an image with one layer.
+func pulled(t *testing.T, layer []byte, change func(*Config, *Deps)) (*kit, blob.Digest) {
+	t.Helper()
+	k := newKit(t, change)
+	img := k.registry.push(testRepo, "v1", layer)
+	k.manifest("GET", img.digest.String()).want(t, 200)
+	k.registry.asked("")
+	return k, digestOf(layer)
+}
+
+func TestBlobProven(t *testing.T) {
+	layer := pattern(1, 300_000)
+	k, d := pulled(t, layer, nil)
+	k.blobs.hold(layer)
+
+	h := k.blob("HEAD", d).want(t, 200)
+	g := k.blob("GET", d).want(t, 200).wantBytes(t, layer)
+	for _, a := range []answered{h, g} {
+		if a.length != 300_000 || a.header.Get("Docker-Content-Digest") != d.String() || a.header.Get("Content-Type") != octetStream ||
+			a.header.Get("Accept-Ranges") != "bytes" || a.header.Get("Content-Encoding") != "" || a.header.Get("ETag") != `"`+d.String()+`"` {
+			t.Errorf("headers %v, length %d", a.header, a.length)
+		}
+	}
+	if got := k.registry.asked(""); len(got) != 0 {
+		t.Errorf("a blob that a granted manifest names asked upstream %v", got)
+	}
+	k.blob("GET", d, "If-None-Match", `"x", W/"`+d.String()+`"`).want(t, 304)
+	if n := k.blobs.open; n != 0 {
+		t.Errorf("%d bodies are left open", n)
+	}
+	if got := k.proxy.Counts(); got.SentBytes < 300_000 || got.DirectBytes != 0 {
+		t.Errorf("counted %d sent, %d direct", got.SentBytes, got.DirectBytes)
+	}
+}
+
+func TestBlobRangesProven(t *testing.T) {
+	layer := pattern(1, 10_000)
+	k, d := pulled(t, layer, nil)
+	k.blobs.hold(layer)
+	etag := `"` + d.String() + `"`
+	for _, c := range []struct {
+		header  []string
+		code    int
+		content string
+		body    []byte
+	}{
+		{[]string{"Range", "bytes=0-"}, 206, "bytes 0-9999/10000", layer},
+		{[]string{"Range", "bytes=4097-"}, 206, "bytes 4097-9999/10000", layer[4097:]},
+		{[]string{"Range", "bytes=5-9"}, 206, "bytes 5-9/10000", layer[5:10]},
+		{[]string{"Range", "bytes=-7"}, 206, "bytes 9993-9999/10000", layer[9993:]},
+		{[]string{"Range", "bytes=9990-99999"}, 206, "bytes 9990-9999/10000", layer[9990:]},
+		{[]string{"Range", "bytes=9-", "If-Range", etag}, 206, "bytes 9-9999/10000", layer[9:]},
+		{[]string{"Range", "bytes=9-", "If-Range", `"other"`}, 200, "", layer},
+		{[]string{"Range", "bytes=9-", "If-Range", "Wed, 21 Oct 2015 07:28:00 GMT"}, 200, "", layer},
+		{[]string{"Range", "bytes=x"}, 200, "", layer},
+		{[]string{"Range", "lines=1-2"}, 200, "", layer},
+	} {
+		a := k.blob("GET", d, c.header...).want(t, c.code).wantBytes(t, c.body)
+		if a.header.Get("Content-Range") != c.content || a.length != int64(len(c.body)) {
+			t.Errorf("%v: %q of %d", c.header, a.header.Get("Content-Range"), a.length)
+		}
+	}
+	a := k.blob("GET", d, "Range", "bytes=10000-").want(t, 416)
+	if a.header.Get("Content-Range") != "bytes */10000" {
+		t.Errorf("416 with %v", a.header)
+	}
+}
+
+func TestBlobMultiRange(t *testing.T) {
+	layer := pattern(1, 10_000)
+	k, d := pulled(t, layer, nil)
+	k.blobs.update(func() { k.blobs.content[d], k.blobs.rows[d] = layer, 5000 })
+	a := k.blob("GET", d, "Range", "bytes=100-199,300-309").want(t, 206).wantBytes(t, layer[100:310])
+	if a.header.Get("Content-Range") != "bytes 100-309/10000" {
+		t.Errorf("not proven: %v", a.header)
+	}
+
+	k.blobs.hold(layer)
+	a = k.blob("GET", d, "Range", "bytes=100-199,-10").want(t, 206)
+	kind, params, err := mime.ParseMediaType(a.header.Get("Content-Type"))
+	if err != nil || kind != "multipart/byteranges" || a.length != int64(len(a.body)) {
+		t.Fatalf("%v, %d of %d bytes", a.header, len(a.body), a.length)
+	}
+	parts := multipart.NewReader(bytes.NewReader(a.body), params["boundary"])
+	for _, want := range []struct {
+		content string
+		body    []byte
+	}{{"bytes 100-199/10000", layer[100:200]}, {"bytes 9990-9999/10000", layer[9990:]}} {
+		part, err := parts.NextPart()
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(part)
+		if err != nil || !bytes.Equal(body, want.body) || part.Header.Get("Content-Range") != want.content {
+			t.Errorf("part %v of %d bytes (%v)", part.Header, len(body), err)
+		}
+	}
+	if _, err := parts.NextPart(); !errors.Is(err, io.EOF) {
+		t.Errorf("after the last part: %v", err)
+	}
+}
+
+func TestBlobEmpty(t *testing.T) {
+	k, d := pulled(t, nil, nil)
+	k.blobs.hold(nil)
+	k.blob("HEAD", d).want(t, 200)
+	a := k.blob("GET", d, "Range", "bytes=0-").want(t, 200).wantBytes(t, nil)
+	if a.length != 0 {
+		t.Errorf("length %d", a.length)
+	}
+}
+
+// Nobody said anything about the blob yet: upstream says whether it is there.
+func TestBlobUnnamed(t *testing.T) {
+	k := newKit(t, nil)
+	layer := pattern(1, 5000)
+	k.registry.push(testRepo, "v1", layer)
+	k.blobs.hold(layer)
+	d := digestOf(layer)
+	k.blob("GET", d).want(t, 200).wantBytes(t, layer)
+	if got := k.registry.asked(""); len(got) != 1 || !strings.HasPrefix(got[0], "HEAD ") {
+		t.Errorf("asked %v", got)
+	}
+	if got := k.blobs.opened[0]; got.Size != 5000 || got.Blob != d || got.Source.Name != testRepo {
+		t.Errorf("opened %+v", got)
+	}
+	k.blob("GET", digestOf([]byte("x"))).want(t, 404)
+	k.blob("HEAD", digestOf([]byte("x"))).want(t, 404)
+}
+
+// Before the headers every error is cheap, and has the status that sends a client on.
+func TestBlobErrorsBeforeHeaders(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int
+	}{
+		{fmt.Errorf("x: %w", upstream.ErrNotFound), 404},
+		{&upstream.StatusError{Code: 410}, 410},
+		{fmt.Errorf("x: %w", upstream.ErrUnauthorized), 401},
+		{&upstream.StatusError{Code: 403}, 403},
+		{&upstream.StatusError{Code: 401, Challenges: []string{`Basic realm="x"`}}, 401},
+		{&upstream.StatusError{Code: 429}, 503},
+		{fmt.Errorf("x: %w", upstream.ErrUnreachable), 503},
+	} {
+		layer := pattern(1, 300_000)
+		k, d := pulled(t, layer, nil)
+		k.blobs.update(func() { k.blobs.failed[d] = c.err })
+		want := c.code
+		if want == 410 {
+			want = 404
+		}
+		a := k.blob("GET", d).want(t, want)
+		if !strings.Contains(string(a.body), `"errors"`) || a.header.Get("Docker-Content-Digest") != "" {
+			t.Errorf("%v: %v %s", c.err, a.header, a.body)
+		}
+		if c.code == 401 && strings.Contains(fmt.Sprint(c.err), "401") != (a.header.Get("WWW-Authenticate") != "") {
+			t.Errorf("%v: challenge %q", c.err, a.header.Get("WWW-Authenticate"))
+		}
+		k.blobs.update(func() { k.blobs.refuse = c.err })
+		k.blob("GET", d).want(t, want)
+	}
+}
+
+// A download that failed here, for whatever reason, fails no pull (P2): the client gets what
+// the registry alone could have served, whether before the headers or after.
+func TestBlobReadThrough(t *testing.T) {
+	layer := pattern(1, 300_000)
+	full := errors.New("no space left on device")
+	t.Run("open", func(t *testing.T) {
+		k, d := pulled(t, layer, nil)
+		k.blobs.refuse = full
+		k.blob("GET", d).want(t, 200).wantBytes(t, layer)
+		k.blob("GET", d, "Range", "bytes=1000-").want(t, 206).wantBytes(t, layer[1000:])
+		if got := k.proxy.Counts().DirectBytes; got != 300_000+299_000 {
+			t.Errorf("counted %d direct bytes", got)
+		}
+	})
+	t.Run("before headers", func(t *testing.T) {
+		k, d := pulled(t, layer, nil)
+		k.blobs.update(func() { k.blobs.failed[d] = full })
+		k.blob("GET", d).want(t, 200).wantBytes(t, layer)
+	})
+	t.Run("in the body", func(t *testing.T) {
+		k, d := pulled(t, layer, nil)
+		k.blobs.update(func() { k.blobs.content[d], k.blobs.rows[d], k.blobs.failed[d] = layer, 100_000, full })
+		k.blob("GET", d).want(t, 200).wantBytes(t, layer)
+		if got := k.proxy.Counts().DirectBytes; got != uint64(300_000-100_000+reserve) {
+			t.Errorf("counted %d direct bytes", got)
+		}
+	})
+	t.Run("wrong bytes", func(t *testing.T) {
+		k, d := pulled(t, layer, nil)
+		k.blobs.refuse = full
+		wrong := bytes.Clone(layer)
+		wrong[299_999]++
+		k.registry.answer(blobAnswer(wrong))
+		if a := k.blob("GET", d); !errors.Is(a.err, io.ErrUnexpectedEOF) || len(a.body) != 300_000-int(reserve) {
+			t.Errorf("%d bytes, %v: want a cut body", len(a.body), a.err)
+		}
+	})
+}
+
+// blobAnswer serves p as every blob.
+func blobAnswer(p []byte) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/blobs/") {
+			return false
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(p))
+		return true
+	}
+}
+
+// After the headers a failure is a FIN in the middle of the body: not a reset, and never a
+// clean end. containerd resumes after the former only.
+func TestBlobCutIsFIN(t *testing.T) {
+	layer := pattern(1, 3_000_000)
+	k, d := pulled(t, layer, nil)
+	k.blobs.update(func() { k.blobs.content[d], k.blobs.rows[d] = layer, 1_000_000 })
+
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(t.Context(), "tcp", k.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	ask(t, conn, d)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	got := make([]byte, 1_000_000-int(reserve))
+	if _, err := io.ReadFull(res.Body, got); err != nil || !bytes.Equal(got, layer[:len(got)]) {
+		t.Fatalf("first bytes: %v", err)
+	}
+	k.blobs.update(func() { k.blobs.failed[d] = upstream.ErrUnreachable })
+	rest, err := io.ReadAll(res.Body)
+	if !errors.Is(err, io.ErrUnexpectedEOF) || len(rest) != 0 {
+		t.Errorf("the body ended with %v after %d more bytes, want a FIN", err, len(rest))
+	}
+}
+
+// ask sends a request for a blob as containerd's concurrent fetcher does.
+func ask(t *testing.T, conn net.Conn, d blob.Digest) {
+	t.Helper()
+	_, err := fmt.Fprintf(conn, "GET /v2/%s/blobs/%s?ns=%s HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-\r\n\r\n", testRepo, d, testRegistry)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A client that goes away frees its body, whether the proxy was waiting or writing.
+func TestBlobClientLeaves(t *testing.T) {
+	layer := pattern(1, 8_000_000)
+	for what, row := range map[string]int{"waiting": 0, "writing": len(layer)} {
+		t.Run(what, func(t *testing.T) {
+			k, d := pulled(t, layer, nil)
+			k.blobs.update(func() { k.blobs.content[d], k.blobs.rows[d] = layer, row })
+			var dialer net.Dialer
+			conn, err := dialer.DialContext(t.Context(), "tcp", k.server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask(t, conn, d)
+			k.eventually(func() bool { return len(k.blobs.snapshot()) > 0 })
+			if row > 0 {
+				if _, err := io.CopyN(io.Discard, conn, 1000); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = conn.Close()
+			k.eventually(func() bool {
+				got := k.outcomes()
+				return got["blob left"]+got["blob unavailable"] == 1
+			})
+			k.blobs.mu.Lock()
+			defer k.blobs.mu.Unlock()
+			if k.blobs.open != 0 {
+				t.Errorf("%d bodies open", k.blobs.open)
+			}
+		})
+	}
+}
+
+// snapshot is the Wants that were opened.
+func (b *fakeBlobs) snapshot() []Want {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]Want(nil), b.opened...)
+}
+
+// eventually polls until ok, and fails after ten seconds.
+func (k *kit) eventually(ok func() bool) {
+	k.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(10 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			k.t.Fatalf("it never came; outcomes %v", k.outcomes())
+		}
+	}
+}
+
+// Other algorithms than SHA-256 cannot be proven in chunks: upstream's bytes pass as they come.
+func TestBlobOtherAlgorithm(t *testing.T) {
+	k := newKit(t, nil)
+	p := pattern(1, 500_000)
+	sum := sha512.Sum512(p)
+	path := "/v2/" + testRepo + "/blobs/sha512:" + hex.EncodeToString(sum[:])
+	k.registry.answer(blobAnswer(p))
+	a := k.do("GET", path).want(t, 200).wantBytes(t, p)
+	if a.length != 500_000 || !strings.HasPrefix(a.header.Get("Docker-Content-Digest"), "sha512:") {
+		t.Errorf("headers %v", a.header)
+	}
+	k.do("HEAD", path).want(t, 200)
+	a = k.do("GET", path, "Range", "bytes=100-").want(t, 206).wantBytes(t, p[100:])
+	if a.header.Get("Content-Range") != "bytes 100-499999/500000" {
+		t.Errorf("range %v", a.header)
+	}
+
+	k.registry.answer(func(w http.ResponseWriter, _ *http.Request) bool { // ends early
+		w.Header().Set("Content-Length", "500000")
+		_, _ = w.Write(p[:400_000])
+		return true
+	})
+	if a := k.do("GET", path); !errors.Is(a.err, io.ErrUnexpectedEOF) {
+		t.Errorf("a short body: %v after %d bytes, want a cut", a.err, len(a.body))
+	}
+	k.registry.answer(func(w http.ResponseWriter, _ *http.Request) bool { // another offset
+		w.Header().Set("Content-Range", "bytes 0-9/500000")
+		w.Header().Set("Content-Length", "10")
+		w.WriteHeader(206)
+		_, _ = w.Write(p[:10])
+		return true
+	})
+	k.do("GET", path, "Range", "bytes=100-109").want(t, 503)
+	for status, want := range map[int]int{401: 401, 403: 403, 404: 404, 416: 416, 429: 503, 500: 503} {
+		k.registry.status(status)
+		k.do("GET", path).want(t, want)
+		k.do("HEAD", path).want(t, want)
+	}
+}
+
+// A registry whose HEAD of a blob leads to a place that only allows GET.
+func TestBlobHeadForbidden(t *testing.T) {
+	layer := pattern(1, 5000)
+	k, d := pulled(t, layer, func(c *Config, _ *Deps) { c.GrantTTL = time.Nanosecond })
+	k.blobs.hold(layer)
+	k.registry.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodHead {
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		return blobAnswer(layer)(w, r)
+	})
+	k.blob("GET", d).want(t, 200).wantBytes(t, layer)
+	k.registry.status(http.StatusForbidden)
+	k.blob("GET", d).want(t, 403)
+}
+
+// An upstream that does not say how long a blob is gets its answer passed on.
+func TestBlobWithoutLength(t *testing.T) {
+	k := newKit(t, nil)
+	p := pattern(1, 200_000)
+	k.registry.answer(func(w http.ResponseWriter, _ *http.Request) bool {
+		_ = http.NewResponseController(w).Flush()
+		_, _ = w.Write(p)
+		return true
+	})
+	k.blob("GET", digestOf(p)).want(t, 200).wantBytes(t, p)
+	k.blob("HEAD", digestOf(p)).want(t, 200)
+}

@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/shoal-project/shoal/pkg/upstream"
+)
+
+// A Proxy serves clients. It is an http.Handler, safe for concurrent use. Everything it
+// remembers is a cache, bounded, and owned by the part of it that is named in its type.
+type Proxy struct {
+	config   Config
+	deps     Deps
+	log      *slog.Logger
+	hosts    hostList
+	grants   *grants
+	names    *names
+	tags     *tagBook
+	outages  outages
+	counters counters
+}
+
+// New returns a Proxy. Run keeps its last known tags; without it they last as long as the process.
+func New(c Config, d Deps) (*Proxy, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if d.Upstream == nil || d.Blobs == nil || d.Store == nil || d.Log == nil {
+		return nil, fmt.Errorf("%w: a part is missing", ErrConfig)
+	}
+	c = c.withDefaults()
+	p := &Proxy{config: c, deps: d, log: d.Log, hosts: newHostList(c.Listen, c.Hosts)}
+	var err error
+	if p.grants, err = newGrants(c); err != nil {
+		return nil, err
+	}
+	if p.names, err = newNames(c); err != nil {
+		return nil, err
+	}
+	if p.tags, err = newTagBook(c); err != nil {
+		return nil, err
+	}
+	p.loadTags()
+	return p, nil
+}
+
+// A request is what one client wants, its parts checked.
+type request struct {
+	route
+	// source is where the content is, and the client's Authorization header as it came.
+	source upstream.Source
+	// who stands for that header in every table.
+	who    credID
+	accept []string
+	head   bool
+}
+
+// ServeHTTP answers one client.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	kind, outcome := KindOther, OutcomeAborted
+	defer func() { p.ended(ctx, kind, outcome, recover()) }()
+	if fail := p.guard(r); fail != nil {
+		outcome = fail.Outcome
+		fail.write(w)
+		return
+	}
+	target, fail := parseRoute(r.URL, p.config)
+	kind = target.kind
+	if fail == nil && p.leadsBack(target.repo.Registry) {
+		fail = notFound("NAME_UNKNOWN", "The name leads back to this server.")
+	}
+	if fail != nil {
+		outcome = fail.Outcome
+		fail.write(w)
+		return
+	}
+	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	var err error
+	outcome, err = p.serve(w, r, target)
+	if err == nil {
+		return
+	}
+	outcome = p.fail(ctx, w, target, err)
+}
+
+// ended counts a request. Whatever it panicked with, its connection is cut.
+func (p *Proxy) ended(ctx context.Context, kind Kind, outcome Outcome, caught any) {
+	p.counters.requests[kind][outcome].Add(1)
+	if caught == nil {
+		return
+	}
+	if err, ok := caught.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+		p.log.ErrorContext(ctx, "panic while serving a client",
+			slog.Any("panic", caught), slog.String("stack", string(debug.Stack())))
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// serve hands the request to the part that answers it. An error it returns was not yet
+// answered, unless it is an errAborted.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target route) (Outcome, error) {
+	if target.kind == KindPing {
+		return p.servePing(w)
+	}
+	authorization := r.Header.Get("Authorization")
+	credential, err := upstream.NewCredential(authorization)
+	if err != nil {
+		return OutcomeRefused, refused(http.StatusBadRequest, "UNSUPPORTED", "The Authorization header is malformed.")
+	}
+	rq := request{
+		route:  target,
+		source: upstream.Source{Repository: target.repo, Credential: credential},
+		who:    p.grants.id(authorization),
+		accept: r.Header.Values("Accept"),
+		head:   r.Method == http.MethodHead,
+	}
+	switch {
+	case target.kind == KindManifest && target.ref.IsTag():
+		return p.serveTag(w, r, rq)
+	case target.kind == KindManifest:
+		return p.serveManifest(w, r, rq)
+	case target.kind == KindBlob && target.digest.IsZero():
+		return p.servePassed(w, r, rq)
+	case target.kind == KindBlob:
+		return p.serveBlob(w, r, rq)
+	default:
+		return p.serveList(w, r, rq)
+	}
+}
+
+// servePing answers GET /v2/. It is this server's own: no upstream is named in it.
+func (p *Proxy) servePing(w http.ResponseWriter) (Outcome, error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", "2")
+	_, _ = w.Write([]byte("{}")) // the client may be gone
+	return OutcomeServed, nil
+}
+
+// fail answers a request that could not be served, or cuts its body when that has begun.
+func (p *Proxy) fail(ctx context.Context, w http.ResponseWriter, target route, err error) Outcome {
+	var fail *failure
+	var aborted *abortedError
+	switch {
+	case errors.As(err, &aborted):
+		if !errors.Is(err, errLeft) {
+			p.log.WarnContext(ctx, "body of a blob was cut", slog.String("repository", target.repo.String()),
+				slog.String("reference", target.ref.String()), slog.Any("error", err))
+		}
+		panic(http.ErrAbortHandler)
+	case errors.As(err, &fail):
+	default:
+		fail = p.failureOf(err)
+	}
+	level := slog.LevelDebug
+	if fail.Outcome == OutcomeUnavailable {
+		level = slog.LevelWarn
+	}
+	p.log.Log(ctx, level, "request was not served", slog.String("repository", target.repo.String()),
+		slog.String("reference", target.ref.String()), slog.Int("status", fail.Status), slog.Any("error", err))
+	fail.write(w)
+	return fail.Outcome
+}
+
+// Run saves last known tags from time to time until ctx ends, and then once more.
+func (p *Proxy) Run(ctx context.Context) error {
+	every := time.NewTicker(p.config.SaveEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			p.saveTags()
+			return nil
+		case <-every.C:
+			p.saveTags()
+		}
+	}
+}
