@@ -14,6 +14,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 
 	"github.com/shoal-project/shoal/pkg/blob"
@@ -122,18 +123,40 @@ func savedState(s State, offset blob.ByteCount) []byte {
 	saved := make([]byte, savedSize)
 	n := copy(saved, savedMagic)
 	copy(saved[n:], s[:])
-	binary.BigEndian.PutUint64(saved[savedSize-8:], uint64(offset)) //nolint:gosec // an offset inside a blob is not negative
+	binary.BigEndian.PutUint64(saved[savedSize-8:], uint64(offset))
 	return saved
 }
 
-// copyExactly copies n bytes from r to w and returns ErrLength unless r ends there.
-func copyExactly(w io.Writer, r io.Reader, n blob.ByteCount) error {
-	got, err := io.Copy(w, io.LimitReader(r, int64(n)+1))
-	if err != nil {
-		return err
+// copyBuffer is how much of a chunk is read at a time. maxEmptyReads is how often a reader
+// may return neither bytes nor an error.
+const (
+	copyBuffer    = 32 << 10
+	maxEmptyReads = 100
+)
+
+// copyExactly copies n bytes from r into w and returns ErrLength unless r
+// ends there.
+func copyExactly(w hash.Hash, r io.Reader, n blob.ByteCount) error {
+	buf := make([]byte, min(n+1, copyBuffer)) // one more than n, to see the end
+	for empty := 0; empty < maxEmptyReads; {
+		got, err := r.Read(buf)
+		if blob.ByteCount(got) > n {
+			return ErrLength
+		}
+		n -= blob.ByteCount(got)
+		_, _ = w.Write(buf[:got]) // a hash.Hash never returns an error
+		switch {
+		case errors.Is(err, io.EOF) && n > 0:
+			return ErrLength
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case got == 0:
+			empty++
+		default:
+			empty = 0
+		}
 	}
-	if got != int64(n) {
-		return ErrLength
-	}
-	return nil
+	return io.ErrNoProgress
 }
