@@ -174,5 +174,6 @@ var hashers = []string{
 	"p2p/admission", // HMAC of the swarm's secret
 	"p2p/discovery", // the DHT key of an image's tag
 	"p2p/resolve",   // manifest bytes against their digest
+	"pkg/daemon",    // the DHT key of a tag
 	"scheduler",     // rendezvous
 }

@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/shoal-project/shoal/pkg/wire"
+	"github.com/shoal-project/shoal/scheduler"
+)
+
+// perform carries out one action. It runs in the loop and never blocks.
+func (e *Engine) perform(ctx context.Context, action scheduler.Action) {
+	switch a := action.(type) {
+	case scheduler.FindPeers:
+		e.findPeers(ctx, a)
+	case scheduler.Announce:
+		e.announce(a)
+	case scheduler.Connect:
+		e.connect(ctx, a)
+	case scheduler.Disconnect:
+		if e.net.sessions != nil {
+			e.net.sessions.Disconnect(peer.ID(a.Peer), a.Blob)
+		}
+	case scheduler.AskPeer:
+		e.askPeer(a)
+	case scheduler.CancelAsk:
+		e.failed(peer.ID(a.Peer))
+		e.send(a.Peer, a.Blob, wire.Cancel{Chunk: a.Chunk})
+	case scheduler.Serve:
+		e.serve(a)
+	case scheduler.RefuseBusy:
+		e.send(a.Peer, a.Blob, wire.Busy{Chunk: a.Chunk})
+	case scheduler.TellHave:
+		for _, p := range a.Peers {
+			e.send(p, a.Blob, wire.Have{Chunks: a.Chunks})
+		}
+	case scheduler.TellPeers:
+		e.tellPeers(a)
+	case scheduler.SendChain:
+		e.sendChain(a)
+	case scheduler.ReadUpstream:
+		e.readUpstream(ctx, a)
+	case scheduler.CancelRead:
+		e.cancelRead(a)
+	case scheduler.CheckLink:
+		e.checkLink(ctx, a)
+	case scheduler.HashPrefix:
+		e.hashPrefix(ctx, a)
+	case scheduler.AuditChunk:
+		e.auditChunk(ctx, a)
+	case scheduler.DropChunk:
+		e.dropChunk(a)
+	case scheduler.DropChain:
+		e.dropChain(a)
+	case scheduler.Release:
+		e.release(ctx, a)
+	case scheduler.Abandon:
+		e.abandon(a)
+	case scheduler.Quarantine:
+		e.quarantine(a)
+	}
+}
+
+func (e *Engine) announce(a scheduler.Announce) {
+	if e.net.discovery != nil && !e.net.discovery.Provide(a.Key) {
+		e.cfg.Log.Debug("not announced: too many keys already", "key", a.Key.String())
+	}
+}
+
+func (e *Engine) quarantine(a scheduler.Quarantine) {
+	e.cfg.Log.Warn("peer quarantined", "peer", peer.ID(a.Peer).String(), "blob", a.Blob.String(),
+		"why", a.What, "for", time.Duration(a.For))
+	e.failed(peer.ID(a.Peer))
+	if e.cfg.OnQuarantine != nil {
+		e.cfg.OnQuarantine(a.What)
+	}
+	if e.net.members != nil {
+		e.net.members.Block(peer.ID(a.Peer), time.Duration(a.For))
+	}
+}
