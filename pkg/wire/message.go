@@ -1,0 +1,57 @@
+package wire
+
+import (
+	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/chain"
+)
+
+// A Message is what one peer tells another about one blob. The set is sealed. A message that
+// was encoded or handed over to be is not changed any more: several sessions may share it.
+//
+//sumtype:decl
+type Message interface{ message() }
+
+// Hello opens a session, on both sides: this is the blob, and this is its size.
+type Hello struct {
+	Blob blob.Digest
+	Size blob.ByteCount
+}
+
+// Have names chunks that the sender will serve, in addition to those it named before.
+type Have struct{ Chunks blob.Bitset }
+
+// Ask wants the chunk.
+type Ask struct{ Chunk blob.ChunkIndex }
+
+// Cancel no longer wants a chunk that was asked for. It may have left already.
+type Cancel struct{ Chunk blob.ChunkIndex }
+
+// Chunk is the header of a chunk: Length raw bytes follow the frame.
+type Chunk struct {
+	Chunk  blob.ChunkIndex
+	Length blob.ByteCount
+}
+
+// Busy answers an Ask that will not be served: too much to do, or the chunk is not here.
+type Busy struct{ Chunk blob.ChunkIndex }
+
+// Chain is the blob's chain without its two ends, which a receiver knows itself. It is a claim.
+type Chain struct{ Inner []chain.State }
+
+// Peers names other members of the blob's swarm.
+type Peers struct{ Contacts []Contact }
+
+// A Contact says who a member is and where it may be reached. Both are claims.
+type Contact struct {
+	Peer      string   // the bytes of a libp2p peer ID
+	Addresses [][]byte // multiaddrs in their binary form
+}
+
+func (Hello) message()  {}
+func (Have) message()   {}
+func (Ask) message()    {}
+func (Cancel) message() {}
+func (Chunk) message()  {}
+func (Busy) message()   {}
+func (Chain) message()  {}
+func (Peers) message()  {}
