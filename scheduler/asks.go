@@ -16,12 +16,12 @@ type ask struct {
 
 // asks are what this node asked of peers for one blob.
 type asks struct {
-	open     []*ask // oldest first
-	window   int    // how many may be open, times windowUnit
-	took     []Time // the latest answers' durations, as a ring
-	tookAt   int
-	p95      Time // of took; 0 without any
-	lastGain Time // when a peer last delivered a chunk
+	open   []*ask // oldest first
+	window int    // how many may be open, times windowUnit
+	took   []Time // the latest answers' durations, as a ring
+	tookAt int
+	p95    Time // of took; 0 without any
+	pace   pace
 }
 
 const (
@@ -143,9 +143,13 @@ func (m *Machine) better(s *swarm, i blob.ChunkIndex, a, b *peer) bool {
 
 func (m *Machine) startAsk(s *swarm, p *peer, i blob.ChunkIndex) {
 	a := &ask{peer: p, chunk: i, at: m.now}
+	if len(s.asks.open) == 0 {
+		s.asks.pace = pace{since: m.now, slow: s.asks.pace.slow}
+	}
 	s.asks.open = append(s.asks.open, a)
 	s.chunks[i].ask = a
 	p.asks++
+	m.wakeAt(s, m.now+m.askTimeout(s))
 	m.do(AskPeer{Blob: s.blob, Peer: p.id, Chunk: i})
 }
 
@@ -186,7 +190,7 @@ func (m *Machine) chunkArrived(s *swarm, ev ChunkArrived) {
 	}
 	m.gain(s, ev.Chunk, quarantined)
 	c.sender = ev.Peer
-	s.asks.lastGain = m.now
+	s.asks.pace.bytes += s.geometry.Length(ev.Chunk)
 }
 
 // measure learns from an answer how fast peer and swarm are.
@@ -219,9 +223,34 @@ func (m *Machine) askTimeout(s *swarm) Time {
 	return min(max(t, m.cfg.AskTimeMin), m.cfg.AskTimeMax)
 }
 
-// slowChunk is how long a chunk takes at 1 MiB/s, the slowest that is called progress.
+// A pace is what peers deliver while something is asked of them.
+type pace struct {
+	since Time
+	bytes blob.ByteCount
+	slow  bool // less than slowRate, the last time it was looked at
+}
+
+// slowRate is the least that a swarm must deliver, in bytes a second, to be left alone.
+const slowRate = blob.MiB
+
+// slowSwarm reports whether peers deliver less than slowRate while this node asks them.
+func (m *Machine) slowSwarm(s *swarm) bool {
+	p := &s.asks.pace
+	if len(s.asks.open) == 0 {
+		return false
+	}
+	if at := p.since + m.patience(s); m.now < at {
+		m.wakeAt(s, at)
+		return p.slow
+	}
+	seconds := max(1, int64((m.now-p.since)/second))
+	*p = pace{since: m.now, slow: int64(p.bytes)/seconds < int64(slowRate)}
+	return p.slow
+}
+
+// slowChunk is how long a chunk takes at slowRate.
 func (s *swarm) slowChunk() Time {
-	return Time(int64(s.geometry.ChunkSize()) * int64(second) / int64(blob.MiB))
+	return Time(int64(s.geometry.ChunkSize()) * int64(second) / int64(slowRate))
 }
 
 // expireAsks gives up on asks without an answer, and on peers that leave several in a row.
@@ -240,7 +269,7 @@ func (m *Machine) expireAsks(s *swarm) {
 		s.asks.window = max(s.asks.window/2, m.cfg.AsksMin*windowUnit)
 		a.peer.strikes++
 		a.peer.restUntil = m.now + second
-		if a.peer.strikes >= maxStrikes {
+		if a.peer.strikes >= maxStrikes || a.peer.rate == 0 && a.peer.strikes >= maxStrikes-1 {
 			shun(s.hood.struck, a.peer.id, m.now, m.now+minute)
 			m.disconnect(s, a.peer)
 		}
@@ -258,6 +287,9 @@ func (m *Machine) peerRefused(s *swarm, ev PeerRefused) {
 	}
 	s.closeAsk(a)
 	p := a.peer
+	if m.now < p.restUntil {
+		return // the same refusal, of another chunk
+	}
 	pause := 50 * millisecond << min(p.refusals, 5)
 	p.refusals++
 	p.restUntil = m.now + pause/2 + Time(m.random.Int64N(int64(pause)))

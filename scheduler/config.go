@@ -34,7 +34,7 @@ type Config struct {
 	Stagger     Time           // tau: rank r waits r times this long for the ranks before it: 50 ms
 	LookupWait  Time           // a node with members waits this long for a first peer: 100 ms
 	Patience    Time           // a peer that reads nothing new for this long is passed over: 3 s, more for large chunks
-	StealAfter  Time           // a node with nothing to do reads a run of rank r after r times this: 1 s
+	StealAfter  Time           // a node with nothing to do reads a run of rank r after r times this: 1 s, more for large chunks
 	RescueEvery Time           // one run that the swarm has but does not deliver, this often: 5 s
 	RetryMin    Time           // pause after a failed upstream read: 250 ms
 	RetryMax    Time           // which doubles up to: 5 s

@@ -154,11 +154,11 @@ func (m *Machine) duty(s *swarm, k int, self uint64) {
 	m.startRead(s, from, count)
 }
 
-// steal reads a run that is another's duty when this node has had nothing else to do
-// for a while. It takes the last one, since its owner works from the front, and waits
+// steal reads a run that is another's duty when this node has had next to nothing to do
+// for a while: at most one peer's chunks to wait for. It takes the last one, since its owner works from the front, and waits
 // longer the lower it ranks, so that not everybody takes the same.
 func (m *Machine) steal(s *swarm) {
-	if len(s.asks.open) > 0 || s.up.busy() > 0 || s.missing == 0 {
+	if len(s.asks.open) > m.cfg.AsksPerPeer || s.up.busy() > 0 || s.missing == 0 {
 		s.up.idleSince = never
 		return
 	}
@@ -172,7 +172,7 @@ func (m *Machine) steal(s *swarm) {
 		if count == 0 {
 			continue
 		}
-		at := s.up.idleSince + Time(max(1, m.stand(s, k, self).rank))*m.cfg.StealAfter
+		at := s.up.idleSince + s.slowChunk() + Time(max(1, m.stand(s, k, self).rank))*m.cfg.StealAfter
 		if r := &s.runs[k]; s.peers[r.claim] != nil {
 			at = max(at, r.claimAt+m.patience(s)) // somebody is at it right now
 		}

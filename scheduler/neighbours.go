@@ -231,7 +231,7 @@ func (m *Machine) anybody(s *swarm) bool {
 		return false
 	}
 	at := s.started + m.lookupWait(s)
-	if !h.lookedUp {
+	if h.looking || !h.lookedUp {
 		at = max(at, s.started+2*second)
 	}
 	if m.now >= at {

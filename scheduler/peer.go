@@ -31,7 +31,8 @@ type peer struct {
 	toldUpTo  int  // joins that it was told of
 }
 
-// maxStrikes is how many asks in a row a peer may leave unanswered.
+// maxStrikes is how many asks in a row a peer may leave unanswered; one less for a peer
+// that never delivered anything.
 const maxStrikes = 3
 
 func (p *peer) seeder() bool { return p.count == p.has.Len() }

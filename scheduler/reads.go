@@ -12,7 +12,6 @@ type read struct {
 	next, end blob.ChunkIndex // what is still to come
 	lastAt    Time            // of its latest chunk
 	cancelled bool
-	stalled   bool // cancelled because nothing came
 }
 
 // upstream is the registry as this blob's download knows it.
@@ -24,10 +23,14 @@ type upstream struct {
 	failures  int     // in a row
 	failing   Time    // since when; never: it is not
 	retryAt   Time
+	rescues   int
 	rescueAt  Time // the next rescue is not before
 	idleSince Time
 	dripAt    Time
 }
+
+// maxRescuePace is how many times faster than at first rescues may follow each other.
+const maxRescuePace = 8
 
 func newUpstream(known bool, now Time) upstream {
 	return upstream{known: known, failing: never, idleSince: never, dripAt: now}
@@ -121,8 +124,8 @@ func (m *Machine) endStalled(s *swarm) {
 			m.wakeAt(s, at)
 			continue
 		}
-		r.stalled = true
 		m.cancelRead(s, r)
+		m.upstreamFault(s, FaultTransient)
 	}
 }
 
@@ -180,13 +183,18 @@ func (m *Machine) yieldReads(s *swarm) {
 	}
 }
 
-// rescue reads what peers claim to have and do not deliver, one run now and then: a
-// slow swarm must not become a stampede on the registry.
+// rescue reads what peers claim to have and do not deliver, or deliver too slowly, one
+// run now and then: a slow swarm must not become a stampede on the registry. A swarm
+// that stays slow is relied on less and less.
 func (m *Machine) rescue(s *swarm) {
+	slow := m.slowSwarm(s)
 	if s.up.busy() > 0 || s.missing == 0 {
 		return
 	}
 	at := max(s.lastGain+m.patience(s), s.up.rescueAt)
+	if slow {
+		at = s.up.rescueAt
+	}
 	if m.now < at {
 		m.wakeAt(s, at)
 		return
@@ -205,7 +213,8 @@ func (m *Machine) rescue(s *swarm) {
 		}
 	}
 	if count > 0 {
-		s.up.rescueAt = m.now + m.cfg.RescueEvery
+		s.up.rescues++
+		s.up.rescueAt = m.now + m.cfg.RescueEvery/Time(min(s.up.rescues, maxRescuePace))
 		m.startRead(s, last, count)
 	}
 }
@@ -243,8 +252,6 @@ func (m *Machine) readEnded(s *swarm, ev ReadEnded) {
 	s.releaseRead(r)
 	why := ev.Why
 	switch {
-	case r.stalled:
-		why = FaultTransient
 	case r.cancelled && why == FaultCancelled:
 		return
 	case why == FaultNone && r.next < r.end && s.lacksAny(r.next, r.end):
