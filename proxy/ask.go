@@ -81,6 +81,9 @@ func (p *Proxy) ask(ctx context.Context, rq request, req upstream.Request) (*rep
 		p.grants.revoke(rq.repo, rq.who)
 	case code == http.StatusOK && (req.Endpoint == upstream.EndpointManifest || req.Endpoint == upstream.EndpointBlob):
 		p.grants.accept(rq.repo, rq.who)
+		if req.Endpoint == upstream.EndpointManifest {
+			p.wonder(rq)
+		}
 	}
 	return rep, nil
 }

@@ -47,9 +47,7 @@ func TestBlobProven(t *testing.T) {
 		t.Errorf("a blob that a granted manifest names asked upstream %v", got)
 	}
 	k.blob("GET", d, "If-None-Match", `"x", W/"`+d.String()+`"`).want(t, 304)
-	if n := k.blobs.open; n != 0 {
-		t.Errorf("%d bodies are left open", n)
-	}
+	k.eventually(func() bool { return k.blobs.openBodies() == 0 })
 	if got := k.proxy.Counts(); got.SentBytes < 300_000 || got.DirectBytes != 0 {
 		t.Errorf("counted %d sent, %d direct", got.SentBytes, got.DirectBytes)
 	}
@@ -296,11 +294,7 @@ func TestBlobClientLeaves(t *testing.T) {
 				got := k.outcomes()
 				return got["blob left"]+got["blob unavailable"] == 1
 			})
-			k.blobs.mu.Lock()
-			defer k.blobs.mu.Unlock()
-			if k.blobs.open != 0 {
-				t.Errorf("%d bodies open", k.blobs.open)
-			}
+			k.eventually(func() bool { return k.blobs.openBodies() == 0 })
 		})
 	}
 }
@@ -310,6 +304,13 @@ func (b *fakeBlobs) snapshot() []Want {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]Want(nil), b.opened...)
+}
+
+// openBodies is how many bodies were opened and not closed.
+func (b *fakeBlobs) openBodies() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open
 }
 
 // eventually polls until ok, and fails after ten seconds.
@@ -395,4 +396,16 @@ func TestBlobWithoutLength(t *testing.T) {
 	})
 	k.blob("GET", digestOf(p)).want(t, 200).wantBytes(t, p)
 	k.blob("HEAD", digestOf(p)).want(t, 200)
+
+	k.registry.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		_ = http.NewResponseController(w).Flush()
+		if r.Method == http.MethodGet {
+			_, _ = w.Write(p[:100_000])
+			panic(http.ErrAbortHandler)
+		}
+		return true
+	})
+	if a := k.blob("GET", digestOf(p)); !errors.Is(a.err, io.ErrUnexpectedEOF) {
+		t.Errorf("a cut body of no known length ended with %v", a.err)
+	}
 }

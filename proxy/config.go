@@ -44,12 +44,17 @@ type Config struct {
 	// after an anonymous request was accepted. Default 12 h; negative: not at all.
 	StalePublic time.Duration
 
+	// PublicProbe is how often a repository that opened to a bearer token is asked for without a
+	// password, to learn whether it is public. Default 6 h; negative: never.
+	PublicProbe time.Duration
+
 	// UpstreamTimeout bounds one manifest, list or blob-header request to upstream, body
 	// included. Default 10 s; containerd waits 30 s for headers.
 	UpstreamTimeout time.Duration
 	// DownFor is how long an upstream that was slow to fail is not asked again. Default 5 s.
 	DownFor time.Duration
-	// MembersWait is how long members are asked for a manifest that upstream can deliver too. Default 150 ms.
+	// MembersWait is how long members are asked for a manifest that upstream can deliver too: the
+	// price of a cold pull, twice for an image of many platforms. Default 75 ms.
 	MembersWait time.Duration
 	// MembersTimeout is how long they are asked when upstream cannot. Default 2 s.
 	MembersTimeout time.Duration
@@ -116,9 +121,10 @@ func (c *Config) durations() []setting {
 		{"grant TTL", &c.GrantTTL, time.Minute, false},
 		{"auth stale", &c.AuthStale, 12 * time.Hour, true},
 		{"stale public", &c.StalePublic, 12 * time.Hour, true},
+		{"public probe", &c.PublicProbe, 6 * time.Hour, true},
 		{"upstream timeout", &c.UpstreamTimeout, 10 * time.Second, false},
 		{"down for", &c.DownFor, 5 * time.Second, false},
-		{"members wait", &c.MembersWait, 150 * time.Millisecond, false},
+		{"members wait", &c.MembersWait, 75 * time.Millisecond, false},
 		{"members timeout", &c.MembersTimeout, 2 * time.Second, false},
 		{"header wait", &c.HeaderWait, 10 * time.Second, false},
 		{"lazy wait", &c.LazyWait, 3 * time.Second, false},

@@ -13,15 +13,17 @@ import (
 	"github.com/shoal-project/shoal/pkg/upstream"
 )
 
-// Deps are the parts that a Proxy works with. Upstream, Blobs and Store are needed; Members
-// and Tags may be nil. All are used by many goroutines at once and outlive the Proxy.
+// Deps are the parts that a Proxy works with. Upstream, Blobs, Store and Log are needed; the
+// others may be nil. All are used by many goroutines at once and outlive the Proxy.
 type Deps struct {
 	Upstream Upstream
 	Blobs    Blobs
 	Store    Store
 	Members  Members
 	Tags     Tags
-	Log      *slog.Logger
+	// Tokens reaches token servers, for Config.PublicProbe. Nil: none is asked.
+	Tokens http.RoundTripper
+	Log    *slog.Logger
 }
 
 // An Upstream asks registries. *upstream.Client is one.
@@ -84,7 +86,7 @@ type Store interface {
 type Members interface {
 	// Resolve asks members what they know of the tag or digest ref, and returns one answer for each member
 	// that knew something, until ctx ends. For a digest one answer with a manifest is enough
-	// and ends it early. No answers is not an error.
+	// and ends it early. No answers is not an error; without members it returns at once.
 	Resolve(ctx context.Context, repo upstream.Repository, ref upstream.Reference) ([]Answer, error)
 }
 

@@ -33,5 +33,5 @@
 // upstream accepted for that repository within Config.GrantTTL, and only content that
 // upstream showed to belong to that repository. While upstream is out of reach the
 // credentials accepted lately, and for repositories known to be public anybody, are served;
-// see grants.go.
+// see grants.go and anonymous.go.
 package proxy

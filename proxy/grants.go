@@ -31,6 +31,9 @@ type grants struct {
 	anon   credID
 
 	accepted *lru.Cache[grantKey, time.Time]
+	// open is when upstream last let a stranger in: this node's own probe (anonymous.go), or
+	// what an earlier life of it saw. It counts only while upstream is out of reach.
+	open *lru.Cache[upstream.Repository, time.Time]
 	// told is when members said of a repository that it is public. It counts only while
 	// upstream is out of reach, and is never passed on.
 	told *lru.Cache[upstream.Repository, time.Time]
@@ -44,6 +47,9 @@ func newGrants(c Config) (*grants, error) {
 	g.anon = g.id("")
 	var err error
 	if g.accepted, err = lru.New[grantKey, time.Time](c.MaxGrants); err != nil {
+		return nil, err
+	}
+	if g.open, err = lru.New[upstream.Repository, time.Time](c.MaxGrants); err != nil {
 		return nil, err
 	}
 	g.told, err = lru.New[upstream.Repository, time.Time](c.MaxGrants)
@@ -62,7 +68,8 @@ func (g *grants) accept(repo upstream.Repository, cred credID) {
 	g.accepted.Add(grantKey{repo, cred}, time.Now())
 }
 
-// revoke notes that upstream answered 401 or 403.
+// revoke notes that upstream answered 401 or 403. To a request without a credential that does
+// not say that the repository is not public: its registry may want a token from everybody.
 func (g *grants) revoke(repo upstream.Repository, cred credID) {
 	g.accepted.Remove(grantKey{repo, cred})
 	if cred == g.anon {
@@ -81,25 +88,36 @@ func (g *grants) lately(repo upstream.Repository, cred credID) bool {
 	if cred != g.anon && g.within(repo, cred, g.config.AuthStale) {
 		return true
 	}
-	if g.within(repo, g.anon, g.config.StalePublic) {
+	if g.public(repo) {
 		return true
 	}
 	at, ok := g.told.Get(repo)
 	return ok && time.Since(at) < g.config.GrantTTL
 }
 
-// public is when upstream last accepted an anonymous request for repo; zero for never.
-func (g *grants) public(repo upstream.Repository) time.Time {
-	at, _ := g.accepted.Peek(grantKey{repo, g.anon})
+// public reports whether upstream let anybody have content of repo within StalePublic.
+func (g *grants) public(repo upstream.Repository) bool {
+	return time.Since(g.publicAt(repo)) < g.config.StalePublic
+}
+
+// publicAt is when upstream last let anybody have content of repo; zero for never.
+func (g *grants) publicAt(repo upstream.Repository) time.Time {
+	at, _ := g.accepted.Get(grantKey{repo, g.anon})
+	if open, ok := g.open.Get(repo); ok && open.After(at) {
+		return open
+	}
 	return at
 }
 
-// acceptedAt puts back what an earlier life of this node saw.
-func (g *grants) acceptedAt(repo upstream.Repository, at time.Time) {
-	if !at.After(time.Now()) && at.After(g.public(repo)) {
-		g.accepted.Add(grantKey{repo, g.anon}, at)
+// letIn notes that upstream let a stranger have content of repo at that time.
+func (g *grants) letIn(repo upstream.Repository, at time.Time) {
+	if !at.After(time.Now()) && at.After(g.publicAt(repo)) {
+		g.open.Add(repo, at)
 	}
 }
+
+// keepOut notes that upstream does not let strangers have content of repo.
+func (g *grants) keepOut(repo upstream.Repository) { g.open.Remove(repo) }
 
 // toldPublic notes that most members call repo public.
 func (g *grants) toldPublic(repo upstream.Repository) { g.told.Add(repo, time.Now()) }

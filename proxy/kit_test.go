@@ -317,6 +317,9 @@ func (b *fakeBody) File() (*os.File, error) {
 		return nil, errors.New("blob is not proven")
 	}
 	path := filepath.Join(b.blobs.dir, b.want.Blob.Hex())
+	if f, err := os.Open(path); err == nil {
+		return f, nil
+	}
 	if err := os.WriteFile(path, b.blobs.content[b.want.Blob], 0o600); err != nil {
 		return nil, err
 	}
@@ -353,6 +356,7 @@ type kit struct {
 	proxy    *Proxy
 	server   *httptest.Server
 	client   *http.Client
+	stop     func() // ends what run began
 }
 
 // newKit starts a Proxy before a fake registry, and a server before that.

@@ -7,7 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/shoal-project/shoal/pkg/upstream"
 )
@@ -23,10 +26,12 @@ type Proxy struct {
 	names    *names
 	tags     *tagBook
 	outages  outages
+	probes   chan probe
+	probed   *lru.Cache[upstream.Repository, time.Time] // when a repository was last put into probes
 	counters counters
 }
 
-// New returns a Proxy. Run keeps its last known tags; without it they last as long as the process.
+// New returns a Proxy that serves at once. Run does its work in the background.
 func New(c Config, d Deps) (*Proxy, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -35,7 +40,9 @@ func New(c Config, d Deps) (*Proxy, error) {
 		return nil, fmt.Errorf("%w: a part is missing", ErrConfig)
 	}
 	c = c.withDefaults()
-	p := &Proxy{config: c, deps: d, log: d.Log, hosts: newHostList(c.Listen, c.Hosts)}
+	p := &Proxy{
+		config: c, deps: d, log: d.Log, hosts: newHostList(c.Listen, c.Hosts), probes: make(chan probe, maxProbes),
+	}
 	var err error
 	if p.grants, err = newGrants(c); err != nil {
 		return nil, err
@@ -44,6 +51,9 @@ func New(c Config, d Deps) (*Proxy, error) {
 		return nil, err
 	}
 	if p.tags, err = newTagBook(c); err != nil {
+		return nil, err
+	}
+	if p.probed, err = lru.New[upstream.Repository, time.Time](c.MaxGrants); err != nil {
 		return nil, err
 	}
 	p.loadTags()
@@ -168,13 +178,17 @@ func (p *Proxy) fail(ctx context.Context, w http.ResponseWriter, target route, e
 	return fail.Outcome
 }
 
-// Run saves last known tags from time to time until ctx ends, and then once more.
+// Run does what no client waits for, until ctx ends: it saves last known tags, and finds out
+// which repositories are public. Nothing of it is left behind when it returns.
 func (p *Proxy) Run(ctx context.Context) error {
+	var probing sync.WaitGroup
+	probing.Go(func() { p.probePublic(ctx) })
 	every := time.NewTicker(p.config.SaveEvery)
 	defer every.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			probing.Wait()
 			p.saveTags()
 			return nil
 		case <-every.C:

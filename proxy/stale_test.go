@@ -118,6 +118,7 @@ func TestStaleMembers(t *testing.T) {
 		"one":                {[]Answer{good}, "", 200},
 		"most":               {[]Answer{other, good, nameless}, "", 200},
 		"tie":                {[]Answer{other, good}, "", 503},
+		"tie, reversed":      {[]Answer{good, other}, "", 503},
 		"outvoted":           {[]Answer{other, good, other}, "", 503},
 		"no bytes":           {[]Answer{nameless, nameless}, "", 503},
 		"wrong bytes":        {[]Answer{lie, nameless}, "", 503},

@@ -71,7 +71,7 @@ func (p *Proxy) loadTags() {
 	}
 	for _, t := range saved {
 		p.tags.last.Add(tagKey{t.Repository, t.Name}, known{Digest: t.Digest, MediaType: t.MediaType, Seen: t.Seen})
-		p.grants.acceptedAt(t.Repository, t.Public)
+		p.grants.letIn(t.Repository, t.Public)
 	}
 }
 
@@ -91,7 +91,7 @@ func (p *Proxy) saveTags() {
 		if k, ok := p.tags.last.Peek(key); ok {
 			out = append(out, Tag{
 				Repository: key.repo, Name: key.name, Digest: k.Digest, MediaType: k.MediaType,
-				Seen: k.Seen, Public: p.grants.public(key.repo),
+				Seen: k.Seen, Public: p.grants.publicAt(key.repo),
 			})
 		}
 	}
