@@ -114,8 +114,8 @@ func (c Config) checkStore(k *check) {
 	if c.StoreMaxSize < 0 {
 		k.failf("store-max-size", "%d must not be negative", c.StoreMaxSize)
 	}
-	if c.BackgroundMaxSize < 0 {
-		k.failf("background-max-size", "%d must not be negative", c.BackgroundMaxSize)
+	if c.BackgroundMaxSize <= 0 { // 0 would be another package's word for its default
+		k.failf("background-max-size", "%d must be more than 0; 1 finishes nothing that no client waits for", c.BackgroundMaxSize)
 	}
 }
 

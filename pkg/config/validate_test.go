@@ -60,7 +60,7 @@ func TestValidate(t *testing.T) {
 		{"admin-socket", func(c *config.Config) { c.AdminSocket = "/" + strings.Repeat("a", 107) }, "admin-socket", "108 bytes is longer than the 107"},
 		{"no admin-socket", func(c *config.Config) { c.AdminSocket = "" }, "admin-socket", "not the path of a socket"},
 		{"sizes", func(c *config.Config) { c.StoreMaxSize = -1 }, "store-max-size", "negative"},
-		{"background", func(c *config.Config) { c.BackgroundMaxSize = -1 }, "background-max-size", "negative"},
+		{"background", func(c *config.Config) { c.BackgroundMaxSize = 0 }, "background-max-size", "must be more than 0"},
 		{"log-format", func(c *config.Config) { c.LogFormat = "xml" }, "log-format", "text or json"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
