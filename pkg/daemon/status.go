@@ -162,12 +162,7 @@ func (n *node) outcomes() []metrics.Outcome {
 	return out
 }
 
-func (n *node) peerID() string {
-	if n.swarm.alone() {
-		return ""
-	}
-	return n.swarm.id().String()
-}
+func (n *node) peerID() string { return n.swarm.id().String() }
 
 // warnings are what an operator should see to. Safe for concurrent use.
 type warnings struct {

@@ -88,8 +88,9 @@ func TestCrowdSharesOneCopy(t *testing.T) {
 	content, want := makeBlob(32<<20 + 5)
 	up := upstreamOf(content)
 	f := newFabric()
-	var nodes []*testNode
-	for _, name := range []string{"a", "b", "c", "d"} {
+	names := []string{"a", "b", "c", "d"}
+	nodes := make([]*testNode, 0, len(names))
+	for _, name := range names {
 		nodes = append(nodes, f.node(t, name, up, t.TempDir()))
 	}
 	ctx := deadline(t)
@@ -194,8 +195,7 @@ func TestWrongBytesFromUpstreamAreNeverProven(t *testing.T) {
 	}
 	n := newFabric().node(t, "a", up, t.TempDir())
 	_, err := fetch(deadline(t), n.Engine, want)
-	var abandoned *AbandonedError
-	if !errors.As(err, &abandoned) {
+	if _, ok := errors.AsType[*AbandonedError](err); !ok {
 		t.Fatalf("err = %v, want an AbandonedError", err)
 	}
 	if _, err := n.store.Get(want.Blob); err == nil {
@@ -207,8 +207,8 @@ func TestRegistrysNoReachesTheClient(t *testing.T) {
 	_, want := makeBlob(1 << 20)
 	n := newFabric().node(t, "a", upstreamOf(), t.TempDir())
 	_, err := fetch(deadline(t), n.Engine, want)
-	var abandoned *AbandonedError
-	if !errors.As(err, &abandoned) || abandoned.Why != scheduler.FaultGone || !errors.Is(err, upstream.ErrNotFound) {
+	abandoned, ok := errors.AsType[*AbandonedError](err)
+	if !ok || abandoned.Why != scheduler.FaultGone || !errors.Is(err, upstream.ErrNotFound) {
 		t.Errorf("err = %v", err)
 	}
 }

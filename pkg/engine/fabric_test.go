@@ -109,9 +109,9 @@ func (n *testNode) stop() {
 		f.mu.Unlock()
 		n.port.disconnectAll()
 		n.cancel()
-		<-n.ended
+		_ = <-n.ended
 		n.port.wg.Wait()
-		n.Engine.Close()
+		n.Close()
 		_ = n.store.Close()
 	})
 }

@@ -20,22 +20,17 @@ func (e *Engine) perform(ctx context.Context, action scheduler.Action) {
 	case scheduler.Connect:
 		e.connect(ctx, a)
 	case scheduler.Disconnect:
-		if e.net.sessions != nil {
-			e.net.sessions.Disconnect(peer.ID(a.Peer), a.Blob)
-		}
+		e.disconnect(a)
 	case scheduler.AskPeer:
 		e.askPeer(a)
 	case scheduler.CancelAsk:
-		e.failed(peer.ID(a.Peer))
-		e.send(a.Peer, a.Blob, wire.Cancel{Chunk: a.Chunk})
+		e.cancelAsk(a)
 	case scheduler.Serve:
 		e.serve(a)
 	case scheduler.RefuseBusy:
 		e.send(a.Peer, a.Blob, wire.Busy{Chunk: a.Chunk})
 	case scheduler.TellHave:
-		for _, p := range a.Peers {
-			e.send(p, a.Blob, wire.Have{Chunks: a.Chunks})
-		}
+		e.tellHave(a)
 	case scheduler.TellPeers:
 		e.tellPeers(a)
 	case scheduler.SendChain:
@@ -60,6 +55,22 @@ func (e *Engine) perform(ctx context.Context, action scheduler.Action) {
 		e.abandon(a)
 	case scheduler.Quarantine:
 		e.quarantine(a)
+	}
+}
+
+func (e *Engine) disconnect(a scheduler.Disconnect) {
+	if e.net.sessions != nil {
+		e.net.sessions.Disconnect(peer.ID(a.Peer), a.Blob)
+	}
+}
+
+func (e *Engine) cancelAsk(a scheduler.CancelAsk) {
+	e.send(a.Peer, a.Blob, wire.Cancel{Chunk: a.Chunk})
+}
+
+func (e *Engine) tellHave(a scheduler.TellHave) {
+	for _, p := range a.Peers {
+		e.send(p, a.Blob, wire.Have{Chunks: a.Chunks})
 	}
 }
 

@@ -126,7 +126,7 @@ func (e *Engine) release(ctx context.Context, a scheduler.Release) {
 	}
 	e.onCore(ctx, func() {
 		if err := partial.Prove(); err != nil {
-			e.cfg.Log.Warn("blob not proven", "blob", a.Blob.String(), "err", err)
+			e.cfg.Log.WarnContext(ctx, "blob not proven", "blob", a.Blob.String(), "err", err)
 			e.post(scheduler.PrefixHashed{Blob: a.Blob, Mismatch: true})
 			return
 		}
@@ -135,8 +135,8 @@ func (e *Engine) release(ctx context.Context, a scheduler.Release) {
 		d.notify()
 		d.mu.Unlock()
 		e.traffic.proven.Add(1)
-		e.post(scheduler.BlobProven{Blob: a.Blob})
-		e.cfg.Log.Info("blob proven", "blob", a.Blob.String(), "bytes", int64(d.geometry.Size()),
+		e.post(scheduler.BlobProven(a))
+		e.cfg.Log.InfoContext(ctx, "blob proven", "blob", a.Blob.String(), "bytes", int64(d.geometry.Size()),
 			"from_registry", d.fromUpstream.Load(), "from_peers", d.fromPeers.Load(),
 			"seconds", time.Since(d.started).Seconds())
 		e.commit(d, partial)

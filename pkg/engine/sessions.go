@@ -56,7 +56,7 @@ func (e *Engine) connect(ctx context.Context, a scheduler.Connect) {
 	e.spawn(func() {
 		// On success Joined has reported the session already.
 		if err := e.net.sessions.Connect(ctx, peer.ID(a.Peer), a.Blob, d.geometry.Size()); err != nil {
-			e.cfg.Log.Debug("no session", "peer", peer.ID(a.Peer).String(), "blob", a.Blob.String(), "err", err)
+			e.cfg.Log.DebugContext(ctx, "no session", "peer", peer.ID(a.Peer).String(), "blob", a.Blob.String(), "err", err)
 			e.post(scheduler.PeerLeft{Blob: a.Blob, Peer: a.Peer, Why: sessionFault(err)})
 		}
 	})
@@ -76,7 +76,7 @@ func (e *Engine) send(p scheduler.PeerID, d blob.Digest, m wire.Message) {
 
 // serve queues one chunk for the peer and reports when it is through.
 func (e *Engine) serve(a scheduler.Serve) {
-	ended := scheduler.UploadEnded{Blob: a.Blob, Peer: a.Peer, Chunk: a.Chunk}
+	ended := scheduler.UploadEnded(a)
 	d := e.find(a.Blob)
 	if d == nil || e.net.sessions == nil {
 		e.soon(ended)

@@ -87,7 +87,7 @@ func packages(t *testing.T) []importer {
 	if len(byDir) == 0 {
 		t.Fatal("found no package at all")
 	}
-	var all []importer
+	all := make([]importer, 0, len(byDir))
 	for _, p := range byDir {
 		all = append(all, *p)
 	}

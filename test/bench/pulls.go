@@ -59,7 +59,9 @@ func measurePulls(ctx context.Context, opts options, dir string, reg *fleet.Regi
 		name string
 		took time.Duration
 	}{
-		{"direct from the registry", direct}, {"through one node, cold", cold}, {"through the same node, warm", warm},
+		{"direct from the registry", direct},
+		{"through one node, cold", cold},
+		{"through the same node, warm", warm},
 		{"through a second node, from the first (registry sent " + strconv.FormatInt(sent>>10, 10) + " KiB)", swarm},
 	} {
 		say("| %s | %.2f | %.0f | %.2f x |", row.name, row.took.Seconds(),
