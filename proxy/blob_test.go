@@ -3,8 +3,6 @@ package proxy
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -299,75 +297,6 @@ func TestBlobClientLeaves(t *testing.T) {
 	}
 }
 
-// snapshot is the Wants that were opened.
-func (b *fakeBlobs) snapshot() []Want {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return append([]Want(nil), b.opened...)
-}
-
-// openBodies is how many bodies were opened and not closed.
-func (b *fakeBlobs) openBodies() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.open
-}
-
-// eventually polls until ok, and fails after ten seconds.
-func (k *kit) eventually(ok func() bool) {
-	k.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(10 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			k.t.Fatalf("it never came; outcomes %v", k.outcomes())
-		}
-	}
-}
-
-// Other algorithms than SHA-256 cannot be proven in chunks: upstream's bytes pass as they come.
-func TestBlobOtherAlgorithm(t *testing.T) {
-	k := newKit(t, nil)
-	p := pattern(1, 500_000)
-	sum := sha512.Sum512(p)
-	path := "/v2/" + testRepo + "/blobs/sha512:" + hex.EncodeToString(sum[:])
-	k.registry.answer(blobAnswer(p))
-	a := k.do("GET", path).want(t, 200).wantBytes(t, p)
-	if a.length != 500_000 || !strings.HasPrefix(a.header.Get("Docker-Content-Digest"), "sha512:") {
-		t.Errorf("headers %v", a.header)
-	}
-	k.do("HEAD", path).want(t, 200)
-	a = k.do("GET", path, "Range", "bytes=100-").want(t, 206).wantBytes(t, p[100:])
-	if a.header.Get("Content-Range") != "bytes 100-499999/500000" {
-		t.Errorf("range %v", a.header)
-	}
-
-	k.registry.answer(func(w http.ResponseWriter, _ *http.Request) bool { // ends early
-		w.Header().Set("Content-Length", "500000")
-		_, _ = w.Write(p[:400_000])
-		return true
-	})
-	if a := k.do("GET", path); !errors.Is(a.err, io.ErrUnexpectedEOF) {
-		t.Errorf("a short body: %v after %d bytes, want a cut", a.err, len(a.body))
-	}
-	k.registry.answer(func(w http.ResponseWriter, _ *http.Request) bool { // another offset
-		w.Header().Set("Content-Range", "bytes 0-9/500000")
-		w.Header().Set("Content-Length", "10")
-		w.WriteHeader(206)
-		_, _ = w.Write(p[:10])
-		return true
-	})
-	k.do("GET", path, "Range", "bytes=100-109").want(t, 503)
-	for status, want := range map[int]int{401: 401, 403: 403, 404: 404, 416: 416, 429: 503, 500: 503} {
-		k.registry.status(status)
-		k.do("GET", path).want(t, want)
-		k.do("HEAD", path).want(t, want)
-	}
-}
-
 // A registry whose HEAD of a blob leads to a place that only allows GET.
 func TestBlobHeadForbidden(t *testing.T) {
 	layer := pattern(1, 5000)
@@ -383,29 +312,4 @@ func TestBlobHeadForbidden(t *testing.T) {
 	k.blob("GET", d).want(t, 200).wantBytes(t, layer)
 	k.registry.status(http.StatusForbidden)
 	k.blob("GET", d).want(t, 403)
-}
-
-// An upstream that does not say how long a blob is gets its answer passed on.
-func TestBlobWithoutLength(t *testing.T) {
-	k := newKit(t, nil)
-	p := pattern(1, 200_000)
-	k.registry.answer(func(w http.ResponseWriter, _ *http.Request) bool {
-		_ = http.NewResponseController(w).Flush()
-		_, _ = w.Write(p)
-		return true
-	})
-	k.blob("GET", digestOf(p)).want(t, 200).wantBytes(t, p)
-	k.blob("HEAD", digestOf(p)).want(t, 200)
-
-	k.registry.answer(func(w http.ResponseWriter, r *http.Request) bool {
-		_ = http.NewResponseController(w).Flush()
-		if r.Method == http.MethodGet {
-			_, _ = w.Write(p[:100_000])
-			panic(http.ErrAbortHandler)
-		}
-		return true
-	})
-	if a := k.blob("GET", digestOf(p)); !errors.Is(a.err, io.ErrUnexpectedEOF) {
-		t.Errorf("a cut body of no known length ended with %v", a.err)
-	}
 }

@@ -66,7 +66,8 @@ type Config struct {
 	LazyWait time.Duration
 	// LazyMax is the longest range that counts as a lazy loader's. Default 64 MiB.
 	LazyMax blob.ByteCount
-	// StallWait is the same wait for any other range that does not start at 0. Default 2 min.
+	// StallWait is the same wait for any other range that does not start at 0: less than the 5 min
+	// that containerd waits for a byte. Default 4 min.
 	StallWait time.Duration
 	// DripEvery is how long a body may stand still before 1 KiB of the reserve goes out. Default 30 s.
 	DripEvery time.Duration
@@ -128,7 +129,7 @@ func (c *Config) durations() []setting {
 		{"members timeout", &c.MembersTimeout, 2 * time.Second, false},
 		{"header wait", &c.HeaderWait, 10 * time.Second, false},
 		{"lazy wait", &c.LazyWait, 3 * time.Second, false},
-		{"stall wait", &c.StallWait, 2 * time.Minute, false},
+		{"stall wait", &c.StallWait, 4 * time.Minute, false},
 		{"drip every", &c.DripEvery, 30 * time.Second, false},
 		{"write stall", &c.WriteStall, 5 * time.Minute, false},
 		{"save every", &c.SaveEvery, 30 * time.Second, false},

@@ -19,6 +19,10 @@ import (
 // section 5.5.1; RFC 9111 dropped the field, clients still print it).
 const staleWarning = `110 - "Response is Stale"`
 
+// maxAhead bounds the layers started for one manifest. Images have at most 127; the rest of
+// something else's starts when a client asks.
+const maxAhead = 512
+
 // A found is a manifest to answer with. For HEAD the body may be missing.
 type found struct {
 	digest    string // of any algorithm; "" when upstream gave none
@@ -269,7 +273,8 @@ func (p *Proxy) begin(rq request, d blob.Digest, body []byte, trusted bool) {
 	if rq.head || p.config.OnDemand {
 		return
 	}
-	for _, layer := range m.Ahead() {
+	layers := m.Ahead()
+	for _, layer := range layers[:min(len(layers), maxAhead)] {
 		want := Want{Blob: layer.Digest, Size: layer.Size, Image: d, Source: rq.source}
 		if err := p.deps.Blobs.Start(want); err != nil {
 			p.log.Warn("layer is not started ahead", logBlob(want), slog.Any("error", err))

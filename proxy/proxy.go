@@ -76,6 +76,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	kind, outcome := KindOther, OutcomeAborted
 	defer func() { p.ended(ctx, kind, outcome, recover()) }()
+	// For answers that are written at once; the body of a blob sets its own, piece by piece.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute + p.config.WriteStall))
 	if fail := p.guard(r); fail != nil {
 		outcome = fail.Outcome
 		fail.write(w)
