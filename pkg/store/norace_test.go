@@ -2,4 +2,7 @@
 
 package store_test
 
-const raceStride = 1
+const (
+	raceStride  = 1
+	crowdRounds = 400
+)
