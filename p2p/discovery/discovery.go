@@ -250,16 +250,36 @@ func (d *Discovery) Find(ctx context.Context, key blob.Digest, limit int) iter.S
 	}
 }
 
-// Locate returns the addresses of a peer of which only the ID is known.
+// ErrUnknown is wrapped by Locate's error for a peer that nobody knows the addresses of.
+var ErrUnknown = errors.New("nobody knows where the peer is")
+
+// Locate returns the addresses of a peer of which only the ID is known. For a member that is
+// connected they may be those of its connections.
 func (d *Discovery) Locate(ctx context.Context, p peer.ID) (peer.AddrInfo, error) {
-	if info := d.host.Host().Peerstore().PeerInfo(p); len(info.Addrs) > 0 || d.dht == nil {
+	if info := d.whereabouts(p); len(info.Addrs) > 0 {
 		return info, nil
+	}
+	if d.dht == nil {
+		return peer.AddrInfo{}, fmt.Errorf("locate %s: %w", p, ErrUnknown)
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
-	info, err := d.dht.FindPeer(ctx, p)
-	if err != nil {
-		return peer.AddrInfo{}, fmt.Errorf("locate %s: %w", p, err)
+	if _, err := d.dht.FindPeer(ctx, p); err != nil {
+		return peer.AddrInfo{}, fmt.Errorf("locate %s: %w: %w", p, ErrUnknown, err)
 	}
-	return info, nil
+	if info := d.whereabouts(p); len(info.Addrs) > 0 {
+		return info, nil
+	}
+	return peer.AddrInfo{}, fmt.Errorf("locate %s: %w", p, ErrUnknown)
+}
+
+// whereabouts is what this node itself knows.
+func (d *Discovery) whereabouts(p peer.ID) peer.AddrInfo {
+	info := d.host.Host().Peerstore().PeerInfo(p)
+	if len(info.Addrs) == 0 {
+		for _, c := range d.host.Host().Network().ConnsToPeer(p) {
+			info.Addrs = append(info.Addrs, c.RemoteMultiaddr())
+		}
+	}
+	return info
 }

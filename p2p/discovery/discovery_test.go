@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/test"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"go.uber.org/goleak"
 
@@ -222,6 +224,9 @@ func TestLocate(t *testing.T) {
 			t.Errorf("%v, %v", info, err)
 		}
 	}
+	if info, err := nodes[1].Locate(t.Context(), test.RandPeerIDFatal(t)); !errors.Is(err, ErrUnknown) {
+		t.Errorf("%v, %v", info, err)
+	}
 }
 
 func TestBootstrapByName(t *testing.T) {
@@ -344,7 +349,7 @@ func TestAlone(t *testing.T) {
 		t.Error("alone, it found somebody")
 	}
 	a.Withdraw(keyNumber(1))
-	if _, err := a.Locate(t.Context(), "x"); err != nil {
+	if _, err := a.Locate(t.Context(), "x"); !errors.Is(err, ErrUnknown) {
 		t.Error(err)
 	}
 }
