@@ -31,7 +31,7 @@ type script struct {
 }
 
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		t.Helper()
 		s := &script{m: scheduler.New(scheduler.Config{Self: "me"}), chunks: map[blob.Digest]blob.ChunkIndex{}}
 		datadriven.RunTest(t, path, s.run)

@@ -40,7 +40,7 @@ func (m *Machine) view(s *swarm) BlobView {
 		Blob: s.blob, Image: s.image, Size: s.geometry.Size(), Proven: s.proven, Chunks: s.n,
 		Percent: int(100 * int64(s.n-s.missing) / int64(s.n)),
 		Peers:   len(s.sorted), Candidates: len(s.hood.known), Clients: m.clients[s.blob],
-		Asks: len(s.asks.open), Reads: len(s.up.reads), Uploads: m.uploads.ofBlob(s.blob),
+		Asks: len(s.asks.open), Reads: s.up.busy(), Uploads: m.uploads.ofBlob(s.blob),
 		ChainSupplier: s.proof.supplier,
 	}
 	for _, p := range s.sorted {
