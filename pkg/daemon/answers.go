@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -16,9 +17,8 @@ import (
 )
 
 const (
-	// askedByKey and askedAtRandom bound the members asked about one tag or digest:
-	// those that the DHT names, and some that are connected anyway, which in a small
-	// swarm are all of it.
+	// askedAtRandom and askedByKey bound the members asked about one tag or digest: some
+	// that are connected anyway and, where they know nothing, those that the DHT names.
 	askedByKey    = 24
 	askedAtRandom = 24
 	// keyWait is how long the DHT may take to name members.
@@ -34,8 +34,20 @@ func (s *swarm) Resolve(ctx context.Context, repo upstream.Repository, ref upstr
 		key = tagKey(repo, ref.String())
 	}
 	question := resolve.Question{Registry: repo.Registry, Repository: repo.Name, Reference: ref.String()}
+	connected := s.someMembers()
+	answers := s.ask(ctx, connected, question)
+	if len(answers) > 0 || len(connected) < askedAtRandom || ctx.Err() != nil {
+		return answers, nil
+	}
+	return s.ask(ctx, s.announcers(ctx, key, connected), question), nil
+}
+
+// ask puts the question to the peers. For a digest, one manifest is enough: its bytes
+// speak for themselves.
+func (s *swarm) ask(ctx context.Context, peers []peer.ID, question resolve.Question) []proxy.Answer {
+	_, byDigest := question.ByDigest()
 	var answers []proxy.Answer
-	for reply := range s.resolve.AskMany(ctx, s.whoMayKnow(ctx, key), question) {
+	for reply := range s.resolve.AskMany(ctx, peers, question) {
 		if reply.Err != nil || !reply.Answer.Found {
 			continue
 		}
@@ -44,33 +56,34 @@ func (s *swarm) Resolve(ctx context.Context, repo upstream.Repository, ref upstr
 			Public: reply.Answer.Public, Age: reply.Answer.Age,
 		})
 		if byDigest && len(reply.Answer.Manifest) > 0 {
-			break // its bytes speak for themselves
+			break
 		}
 	}
-	return answers, nil
+	return answers
 }
 
-// whoMayKnow lists members that announced the key, and others that are connected.
-func (s *swarm) whoMayKnow(ctx context.Context, key blob.Digest) []peer.ID {
-	ctx, cancel := context.WithTimeout(ctx, keyWait)
-	defer cancel()
-	var ask []peer.ID
-	seen := map[peer.ID]bool{s.id(): true}
-	add := func(p peer.ID) {
-		if !seen[p] {
-			seen[p] = true
-			ask = append(ask, p)
-		}
-	}
-	for found := range s.discovery.Find(ctx, key, askedByKey) {
-		add(found.ID)
-	}
+// someMembers are members that are connected, which in a small swarm are all of it.
+func (s *swarm) someMembers() []peer.ID {
 	members := s.host.Members()
 	order := rand.Perm(len(members)) //nolint:forbidigo // whom to ask needs no seed
+	some := make([]peer.ID, 0, askedAtRandom)
 	for _, i := range order[:min(len(order), askedAtRandom)] {
-		add(members[i].ID)
+		some = append(some, members[i].ID)
 	}
-	return ask
+	return some
+}
+
+// announcers are the peers that the DHT names for the key, but for those asked already.
+func (s *swarm) announcers(ctx context.Context, key blob.Digest, asked []peer.ID) []peer.ID {
+	ctx, cancel := context.WithTimeout(ctx, keyWait)
+	defer cancel()
+	var found []peer.ID
+	for info := range s.discovery.Find(ctx, key, askedByKey) {
+		if !slices.Contains(asked, info.ID) {
+			found = append(found, info.ID)
+		}
+	}
+	return found
 }
 
 // tagKey is what the DHT knows a tag by. It does not show the name to who does not know it.

@@ -146,9 +146,14 @@ func (n *node) open() (err error) {
 }
 
 func (n *node) newProxy() (*proxy.Proxy, error) {
+	tokens, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return nil, errors.New("net/http has another default transport")
+	}
 	tags := proxy.TagFile(filepath.Join(n.cfg.DataDir, "tags.json"))
 	deps := proxy.Deps{
 		Upstream: n.upstream, Blobs: blobs{n.engine}, Store: manifests{n.store}, Tags: tags, Log: n.log,
+		Tokens: tokens.Clone(),
 	}
 	if !n.swarm.alone() {
 		deps.Members = n.swarm

@@ -179,7 +179,6 @@ func (e *Engine) insert(d *download) bool {
 type Body struct {
 	engine   *Engine
 	download *download
-	file     *os.File // opened by File
 	closing  sync.Once
 }
 
@@ -229,26 +228,18 @@ func (b *Body) ReadAt(p []byte, off int64) (int, error) {
 	}
 }
 
-// File is the bytes of a proven blob, for sendfile. It belongs to the Body, its position
-// to the caller.
+// File opens the bytes of a proven blob, for sendfile. The caller closes it.
 func (b *Body) File() (*os.File, error) {
-	if b.file != nil {
-		return b.file, nil
-	}
 	file, err := b.download.file()
 	if err != nil {
 		return nil, fmt.Errorf("open blob %s: %w", b.download.digest.Short(), err)
 	}
-	b.file = file
 	return file, nil
 }
 
 // Close says that the client no longer waits.
-func (b *Body) Close() (err error) {
+func (b *Body) Close() error {
 	b.closing.Do(func() {
-		if b.file != nil {
-			err = b.file.Close()
-		}
 		d := b.download
 		d.mu.Lock()
 		d.bodies--
@@ -256,7 +247,7 @@ func (b *Body) Close() (err error) {
 		d.mu.Unlock()
 		b.engine.post(scheduler.ClientLeft{Blob: d.digest})
 	})
-	return err
+	return nil
 }
 
 // awaitClosed waits until the partial file of an abandoned download is closed.
