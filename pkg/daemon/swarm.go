@@ -27,6 +27,7 @@ type swarm struct {
 	discovery *discovery.Discovery
 	exchange  *exchange.Exchange
 	resolve   *resolve.Service
+	rates     rates
 }
 
 func openSwarm(n *node) (_ *swarm, err error) {
@@ -70,7 +71,7 @@ func (s *swarm) join(n *node) (err error) {
 	if s.alone() {
 		return nil
 	}
-	s.exchange = exchange.New(s.host.Host(), n.engine, exchange.Config{Log: n.log})
+	s.exchange = exchange.New(s.host.Host(), n.engine, exchange.Config{Logger: n.log})
 	n.engine.Join(s.exchange, s.discovery, s)
 	s.resolve, err = resolve.New(s.host.Host(), answerer{n.proxy}, resolve.Config{Logger: n.log})
 	return err
@@ -80,10 +81,16 @@ func (s *swarm) join(n *node) (err error) {
 func (s *swarm) run(ctx context.Context, e *engine.Engine) error {
 	counts, stop := s.host.Watch()
 	defer stop()
+	sample := time.NewTicker(sampleEvery)
+	defer sample.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case now := <-sample.C:
+			if s.exchange != nil {
+				s.rates.sample(now, s.host.Members(), s.exchange)
+			}
 		case n, ok := <-counts:
 			if !ok {
 				return nil
@@ -99,7 +106,7 @@ func (s *swarm) close() error {
 		errs = append(errs, s.resolve.Close())
 	}
 	if s.exchange != nil {
-		errs = append(errs, s.exchange.Close())
+		s.exchange.Close()
 	}
 	if s.discovery != nil {
 		errs = append(errs, s.discovery.Close())
@@ -137,8 +144,8 @@ func (s *swarm) peers() []admin.Peer {
 			p.Address = m.Addrs[0].String()
 		}
 		if s.exchange != nil {
-			t := s.exchange.Traffic(m.ID)
-			p.BytesIn, p.BytesOut, p.RateIn, p.RateOut = t.In, t.Out, t.RateIn, t.RateOut
+			p.BytesIn, p.BytesOut = s.exchange.Traffic(m.ID)
+			p.RateIn, p.RateOut = s.rates.of(m.ID)
 		}
 		out = append(out, p)
 	}
