@@ -12,6 +12,8 @@ type run struct {
 	wantedAt Time   // when that was first seen
 	claim    PeerID // who last told a chunk of it that nobody had: it is reading the run
 	claimAt  Time
+	claimed  int  // chunks that the claimant told in a row
+	since    Time // its first
 }
 
 // runChunks is the number of chunks in a run.
@@ -34,7 +36,11 @@ func (m *Machine) bounds(s *swarm, k int) (first, end blob.ChunkIndex) {
 func (m *Machine) claim(s *swarm, p *peer, i blob.ChunkIndex) {
 	p.lastFresh = m.now
 	r := &s.runs[s.runOf(i, m.cfg.Run)]
-	r.claim, r.claimAt = p.id, m.now
+	if r.claim != p.id {
+		r.claim, r.claimed, r.since = p.id, 0, m.now
+	}
+	r.claimAt = m.now
+	r.claimed++
 }
 
 // patience is how long a peer may tell nothing new before its duties pass to others.
@@ -156,7 +162,8 @@ func (m *Machine) duty(s *swarm, k int, self uint64) {
 
 // steal reads a run that is another's duty when this node has had next to nothing to do
 // for a while: at most one peer's chunks to wait for. It takes the last one, since its owner works from the front, and waits
-// longer the lower it ranks, so that not everybody takes the same.
+// longer the lower it ranks, so that not everybody takes the same. Of a run that a slow
+// peer is reading right now it takes the second half.
 func (m *Machine) steal(s *swarm) {
 	if len(s.asks.open) > m.cfg.AsksPerPeer || s.up.busy() > 0 || s.missing == 0 {
 		s.up.idleSince = never
@@ -173,8 +180,12 @@ func (m *Machine) steal(s *swarm) {
 			continue
 		}
 		at := s.up.idleSince + s.slowChunk() + Time(max(1, m.stand(s, k, self).rank))*m.cfg.StealAfter
-		if r := &s.runs[k]; s.peers[r.claim] != nil {
-			at = max(at, r.claimAt+m.patience(s)) // somebody is at it right now
+		if r := &s.runs[k]; s.peers[r.claim] != nil && m.now < r.claimAt+m.patience(s) {
+			if left := Time(count) * (m.now - r.since) / Time(r.claimed); left < 2*m.patience(s) {
+				at = max(at, r.claimAt+m.patience(s)) // it will be done soon
+			} else {
+				from, count = from+count/2, count-count/2
+			}
 		}
 		if m.now < at {
 			m.wakeAt(s, at)

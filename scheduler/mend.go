@@ -22,7 +22,9 @@ type mending struct {
 	since  Time
 	audits int  // under way, for whatever reason
 	drops  int  // how often everything from peers was dropped unaudited
-	solo   bool // everything is read from upstream, alone
+	rounds int  // how often the digest did not come out
+	solo   bool // what is missing is read from upstream, alone
+	reread bool // and that is everything
 }
 
 const (
@@ -33,6 +35,8 @@ const (
 	maxAuditRank = 8
 	maxAudits    = 2 // at a time
 	maxDrops     = 3
+	// maxRounds is how often liars are looked for before the rest is read from upstream alone.
+	maxRounds = 3
 )
 
 // audit reads a chunk from upstream again.
@@ -46,9 +50,15 @@ func (m *Machine) audit(s *swarm, i blob.ChunkIndex) {
 // V chunks proven, so a chunk from a peer is wrong; if one peer sent them all it is that one.
 func (m *Machine) mismatched(s *swarm) {
 	suspects := s.senders()
+	s.mend.rounds++
 	switch {
 	case len(suspects) == 0:
 		m.readAlone(s)
+	case s.mend.rounds > maxRounds && s.up.usable():
+		s.mend.solo = true
+		for _, id := range suspects {
+			m.dropFrom(s, id)
+		}
 	case len(suspects) == 1 && suspects[0] != "" && s.servable.Count() == 0:
 		m.quarantine(suspects[0], s.blob, "sent a blob that does not match its digest")
 		m.dropFrom(s, suspects[0])
@@ -83,7 +93,7 @@ func (m *Machine) dropFrom(s *swarm, sender PeerID) {
 // registry that then still serves other bytes than the digest names does not have the blob.
 func (m *Machine) readAlone(s *swarm) {
 	switch {
-	case s.mend.solo:
+	case s.mend.reread:
 		m.abandon(s, FaultGone)
 		return
 	case !s.up.usable():
@@ -94,7 +104,7 @@ func (m *Machine) readAlone(s *swarm) {
 		m.refute(s, false)
 	}
 	m.cancelEverything(s)
-	s.mend.solo, s.mend.stage = true, mendNothing
+	s.mend.solo, s.mend.reread, s.mend.stage = true, true, mendNothing
 	for i := range s.n {
 		if s.chunks[i].state != missing {
 			m.drop(s, i)

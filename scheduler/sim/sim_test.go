@@ -187,9 +187,9 @@ func randomConfig(seed uint64) sim.Config {
 // TestEveryDownloadEnds plays random networks with faults: every invariant holds at every
 // step, and every node with a working registry gets every blob.
 func TestEveryDownloadEnds(t *testing.T) {
-	rounds := uint64(300)
+	rounds := uint64(120)
 	if testing.Short() {
-		rounds = 60
+		rounds = 40
 	}
 	for seed := range rounds {
 		cfg := randomConfig(seed)
