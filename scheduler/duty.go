@@ -180,7 +180,7 @@ func (m *Machine) steal(s *swarm) {
 			continue
 		}
 		at := s.up.idleSince + s.slowChunk() + Time(max(1, m.stand(s, k, self).rank))*m.cfg.StealAfter
-		if r := &s.runs[k]; s.peers[r.claim] != nil && m.now < r.claimAt+m.patience(s) {
+		if r := &s.runs[k]; r.claimed > 0 && s.peers[r.claim] != nil && m.now < r.claimAt+m.patience(s) {
 			if left := Time(count) * (m.now - r.since) / Time(r.claimed); left < 2*m.patience(s) {
 				at = max(at, r.claimAt+m.patience(s)) // it will be done soon
 			} else {

@@ -44,7 +44,7 @@ func (s *swarm) findPeer(id PeerID) (int, bool) {
 // peerJoined takes a session in, unless the peer is unwelcome or the house is full.
 func (m *Machine) peerJoined(ev PeerJoined) {
 	s := m.swarms[ev.Blob]
-	if s == nil || ev.Peer == m.cfg.Self || m.refused(ev.Peer) || s.hood.struck[ev.Peer] > m.now {
+	if s == nil || ev.Peer == "" || ev.Peer == m.cfg.Self || m.refused(ev.Peer) || s.hood.struck[ev.Peer] > m.now {
 		m.do(Disconnect{Blob: ev.Blob, Peer: ev.Peer})
 		return
 	}
