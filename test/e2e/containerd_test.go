@@ -1,0 +1,95 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// criNamespace is where containerd's CRI plugin keeps its images.
+const criNamespace = "k8s.io"
+
+// A runtimeServer is one node's containerd, with the clients that speak to it.
+type runtimeServer struct {
+	*Process
+
+	client      *containerd.Client
+	images      cri.ImageServiceClient
+	snapshotter string
+}
+
+// startContainerd runs a containerd for the node. Only its network and its paths are
+// its own: it shares the sandbox's mount namespace with the test, so that the test
+// can mount its snapshots.
+func (n *Node) startContainerd() *runtimeServer {
+	t := n.lab.t
+	t.Helper()
+	socket := filepath.Join(n.run, "containerd.sock")
+	snapshotter := chooseSnapshotter(n.dir)
+	config := filepath.Join(n.dir, "containerd.toml")
+	if err := os.WriteFile(config, []byte(n.containerdConfig(socket, snapshotter)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := &runtimeServer{snapshotter: snapshotter}
+	r.Process = n.lab.Start(n.Name+"-containerd", n.netns(), n.lab.tools.Containerd, "--config", config)
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if r.client, err = containerd.NewWithConn(conn, containerd.WithDefaultNamespace(criNamespace)); err != nil {
+		t.Fatal(err)
+	}
+	r.images = cri.NewImageServiceClient(conn)
+	runtimes := cri.NewRuntimeServiceClient(conn)
+	r.Await(func(ctx context.Context) error {
+		_, imagesErr := r.images.ListImages(ctx, &cri.ListImagesRequest{})
+		_, runtimeErr := runtimes.Version(ctx, &cri.VersionRequest{})
+		return errors.Join(imagesErr, runtimeErr)
+	})
+	return r
+}
+
+func (n *Node) containerdConfig(socket, snapshotter string) string {
+	in := func(name string) string { return filepath.Join(n.dir, name) }
+	return strings.Join([]string{
+		"version = 3",
+		fmt.Sprintf("root = %q", in("containerd")),
+		fmt.Sprintf("state = %q", filepath.Join(n.run, "containerd")),
+		"imports = []",
+		"disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.image-verifier.v1.bindir']",
+		"[grpc]",
+		fmt.Sprintf("address = %q", socket),
+		"[ttrpc]",
+		fmt.Sprintf("address = %q", socket+".ttrpc"),
+		"[plugins.'io.containerd.cri.v1.images']",
+		fmt.Sprintf("snapshotter = %q", snapshotter),
+		"[plugins.'io.containerd.cri.v1.images'.registry]",
+		fmt.Sprintf("config_path = %q", n.hostsFolder()),
+		"[plugins.'io.containerd.cri.v1.runtime']",
+		"restrict_oom_score_adj = true", // needs no CAP_SYS_RESOURCE
+		"[plugins.'io.containerd.cri.v1.runtime'.cni]",
+		fmt.Sprintf("conf_dir = %q", in("cni")),
+		"[plugins.'io.containerd.internal.v1.opt']",
+		fmt.Sprintf("path = %q", in("opt")),
+	}, "\n") + "\n"
+}
+
+// chooseSnapshotter takes overlayfs unless dir lies on an overlay itself, where the
+// kernel refuses one more.
+func chooseSnapshotter(dir string) string {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return "native"
+	}
+	return "overlayfs"
+}

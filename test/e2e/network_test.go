@@ -1,0 +1,161 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A network is one lab's bridge inside the sandbox. Every node hangs on it by a pair
+// of virtual cables; there is no route to any other network.
+type network struct {
+	index int // 1 to 254, unique among the labs that exist at this moment
+}
+
+// newNetwork makes a bridge with the address 10.77.<index>.1.
+func newNetwork() (network, error) {
+	var err error
+	for index := 1; index < 255; index++ {
+		n := network{index: index}
+		if err = command("ip", "link", "add", n.bridge(), "type", "bridge"); err != nil {
+			continue // another lab has it
+		}
+		return n, n.batch("",
+			"addr add "+n.address(1)+"/24 dev "+n.bridge(),
+			"link set "+n.bridge()+" up")
+	}
+	return network{}, fmt.Errorf("no free network: %w", err)
+}
+
+func (n network) bridge() string          { return fmt.Sprintf("br%d", n.index) }
+func (n network) address(host int) string { return fmt.Sprintf("10.77.%d.%d", n.index, host) }
+func (n network) netns(node int) string   { return fmt.Sprintf("lab%d-n%d", n.index, node) }
+func (n network) cable(node int) string   { return fmt.Sprintf("v%d-%d", n.index, node) }
+
+// host is the last number of a node's address.
+func (n network) host(node int) int { return 10 + node }
+
+// addNode makes the namespace of a node, its cable and its address.
+func (n network) addNode(node int) error {
+	ns, cable := n.netns(node), n.cable(node)
+	return errors.Join(
+		n.batch("",
+			"netns add "+ns,
+			"link add "+cable+" type veth peer name eth0 netns "+ns,
+			"link set "+cable+" master "+n.bridge()+" up"),
+		n.batch(ns,
+			"link set lo up",
+			"addr add "+n.address(n.host(node))+"/24 dev eth0",
+			"link set eth0 up"))
+}
+
+// removeNode undoes addNode. The namespace itself lives until its last process ends.
+func (n network) removeNode(node int) error {
+	return errors.Join(
+		command("ip", "link", "del", n.cable(node)),
+		command("ip", "netns", "del", n.netns(node)))
+}
+
+func (n network) remove() error { return command("ip", "link", "del", n.bridge()) }
+
+// batch runs ip commands in the namespace ns, or in the sandbox's own.
+func (n network) batch(ns string, lines ...string) error {
+	for _, line := range lines {
+		args := strings.Fields(line)
+		if ns != "" {
+			args = append([]string{"-n", ns}, args...)
+		}
+		if err := command("ip", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shape limits what a node sends and what it receives, in the words of tc ("40mbit").
+// An empty rate leaves that direction as fast as the machine.
+func (n network) shape(node int, send, receive string) error {
+	var errs []error
+	limit := func(rate string, where ...string) {
+		if rate == "" {
+			return
+		}
+		args := append(where[:len(where)-1:len(where)-1], "qdisc", "replace", "dev", where[len(where)-1],
+			"root", "tbf", "rate", rate, "burst", "128kb", "latency", "100ms")
+		errs = append(errs, command("tc", args...))
+	}
+	limit(send, "-n", n.netns(node), "eth0")
+	limit(receive, n.cable(node))
+	return errors.Join(errs...)
+}
+
+// unshape takes the limits off again.
+func (n network) unshape(node int) {
+	_ = command("tc", "-n", n.netns(node), "qdisc", "del", "dev", "eth0", "root")
+	_ = command("tc", "qdisc", "del", "dev", n.cable(node), "root")
+}
+
+// received is the number of bytes that have come to a node over its cable, headers of
+// every layer included, whoever sent them.
+func (n network) received(node int) (int64, error) {
+	// The lab's end of the cable transmits what the node receives.
+	return interfaceCounter(n.cable(node), 8)
+}
+
+// interfaceCounter reads one column of /proc/net/dev, as described in proc(5).
+func interfaceCounter(name string, column int) (int64, error) {
+	f, err := os.Open("/proc/net/dev")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = f.Close() }()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		dev, counters, ok := strings.Cut(lines.Text(), ":")
+		if !ok || strings.TrimSpace(dev) != name {
+			continue
+		}
+		columns := strings.Fields(counters)
+		if column >= len(columns) {
+			break
+		}
+		return strconv.ParseInt(columns[column], 10, 64)
+	}
+	return 0, errors.Join(fmt.Errorf("no counters for interface %s", name), lines.Err())
+}
+
+// dialIn connects from inside a node's network namespace, which is how the test
+// reaches what listens on that node's loopback.
+func dialIn(ctx context.Context, netns, address string) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// Never unlocked: the thread is in another namespace now and ends with this goroutine.
+		runtime.LockOSThread()
+		ns, err := os.Open("/run/netns/" + netns)
+		if err != nil {
+			done <- result{err: err}
+			return
+		}
+		defer func() { _ = ns.Close() }()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- result{err: fmt.Errorf("entering %s: %w", netns, err)}
+			return
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp4", address)
+		done <- result{conn, err}
+	}()
+	r := <-done
+	return r.conn, r.err
+}

@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// mirrorAddress is where every node's Shoal listens for clients, on its own loopback.
+const mirrorAddress = "127.0.0.1:6050"
+
+// A Node is a machine of the lab: its own network, a containerd, and perhaps a
+// Shoal daemon. It belongs to the goroutine of the test.
+type Node struct {
+	Name    string // "n1"
+	Address string // its IP address
+
+	lab        *Lab
+	number     int
+	dir, run   string
+	containerd *runtimeServer
+	daemon     *Daemon // nil before StartShoal
+}
+
+// A Mirror says what a node's containerd does for the lab's registry.
+type Mirror string
+
+// The forms of hosts.toml.
+const (
+	NoMirror     Mirror = "no mirror"         // ask the registry
+	WithFallback Mirror = "with fallback"     // ask Shoal, then the registry: as in production
+	MirrorOnly   Mirror = "nothing but Shoal" // so that a test sees what Shoal alone does
+)
+
+// AddNode makes the next node, with containerd running and no Shoal.
+func (l *Lab) AddNode(mirror Mirror) *Node {
+	l.t.Helper()
+	l.nodes++
+	n := &Node{
+		Name: fmt.Sprintf("n%d", l.nodes), Address: l.net.address(l.net.host(l.nodes)),
+		lab: l, number: l.nodes,
+	}
+	n.dir, n.run = filepath.Join(l.dir, n.Name), filepath.Join(l.run, n.Name)
+	for _, dir := range []string{n.dir, n.run} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	if err := l.net.addNode(n.number); err != nil {
+		l.t.Fatalf("making the node %s: %v", n.Name, err)
+	}
+	l.t.Cleanup(func() {
+		if err := l.net.removeNode(n.number); err != nil {
+			l.t.Errorf("removing the node %s: %v", n.Name, err)
+		}
+	})
+	n.SetMirror(mirror)
+	n.containerd = n.startContainerd()
+	return n
+}
+
+func (n *Node) netns() string { return n.lab.net.netns(n.number) }
+
+func (n *Node) hostsFolder() string { return filepath.Join(n.dir, "certs.d") }
+
+// SetMirror writes hosts.toml, which containerd reads anew for every pull.
+func (n *Node) SetMirror(mirror Mirror) {
+	n.lab.t.Helper()
+	registry := n.lab.Registry
+	server := registry.URL()
+	if mirror == MirrorOnly {
+		server = "http://" + mirrorAddress
+	}
+	text := fmt.Sprintf("server = %q\n", server)
+	if mirror == WithFallback {
+		text += fmt.Sprintf("[host.%q]\n  capabilities = ['pull', 'resolve']\n  dial_timeout = '200ms'\n", "http://"+mirrorAddress)
+	}
+	dir := filepath.Join(n.hostsFolder(), registry.Host)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		n.lab.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(text), 0o600); err != nil {
+		n.lab.t.Fatal(err)
+	}
+}
+
+// Shape limits the node's network, in the words of tc ("80mbit"); empty is no limit.
+func (n *Node) Shape(send, receive string) {
+	n.lab.t.Helper()
+	if err := n.lab.net.shape(n.number, send, receive); err != nil {
+		n.lab.t.Fatalf("shaping %s: %v", n.Name, err)
+	}
+}
+
+// Unshape takes all limits off.
+func (n *Node) Unshape() { n.lab.net.unshape(n.number) }
+
+// Received is the number of bytes that came over the node's cable, whoever sent them.
+func (n *Node) Received() int64 {
+	n.lab.t.Helper()
+	bytes, err := n.lab.net.received(n.number)
+	if err != nil {
+		n.lab.t.Fatal(err)
+	}
+	return bytes
+}
+
+// Dial connects to an address as a program on the node would.
+func (n *Node) Dial(ctx context.Context, address string) (net.Conn, error) {
+	return dialIn(ctx, n.netns(), address)
+}
+
+// Pull asks containerd for an image, as the kubelet does; user is nil for no
+// credentials. It returns CRI's error.
+func (n *Node) Pull(ref string, user *User) error {
+	ctx, cancel := context.WithTimeout(n.lab.t.Context(), 2*patience)
+	defer cancel()
+	request := &cri.PullImageRequest{Image: &cri.ImageSpec{Image: ref}}
+	if user != nil {
+		request.Auth = &cri.AuthConfig{Username: user.Name, Password: user.Password}
+	}
+	began := time.Now()
+	_, err := n.containerd.images.PullImage(ctx, request)
+	n.lab.t.Logf("%s pulled %s in %v: %s", n.Name, ref, time.Since(began).Round(time.Millisecond), outcome(err))
+	return err
+}
+
+// MustPull is Pull without credentials, for a pull that has to succeed.
+func (n *Node) MustPull(ref string) {
+	n.lab.t.Helper()
+	if err := n.Pull(ref, nil); err != nil {
+		n.lab.t.Fatalf("%s pulling %s: %v", n.Name, ref, err)
+	}
+}
+
+// A PullUnderWay is a pull in the background.
+type PullUnderWay struct {
+	node  *Node
+	ended chan error
+}
+
+// BeginPull starts Pull without credentials and returns at once.
+func (n *Node) BeginPull(ref string) *PullUnderWay {
+	p := &PullUnderWay{node: n, ended: make(chan error, 1)}
+	go func() { p.ended <- n.Pull(ref, nil) }()
+	n.lab.t.Cleanup(func() { _ = p.Wait() })
+	return p
+}
+
+// Ended reports whether the pull is over.
+func (p *PullUnderWay) Ended() bool { return len(p.ended) > 0 }
+
+// Wait returns the pull's error once it is over. A pull has its own deadline.
+func (p *PullUnderWay) Wait() error {
+	err := <-p.ended
+	p.ended <- err
+	return err
+}
+
+func outcome(err error) string {
+	if err == nil {
+		return "succeeded"
+	}
+	return "failed: " + strings.ReplaceAll(err.Error(), "\n", " ")
+}

@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"testing"
+)
+
+// A node that is alone in the world reads the image from the registry, once (P2).
+func TestOneNodeCold(t *testing.T) {
+	lab := NewLab(t)
+	image := lab.Registry.Push("app", 20*MiB, 3*MiB)
+	node := lab.AddNode(MirrorOnly)
+	node.StartShoal()
+	node.MustPull(image.Tagged)
+	node.Check(image.Tagged, image)
+	wantRead(t, lab, image.Size(), image.Size()*105/100)
+}
+
+// The second and the third node get their layers from peers: the registry sends none.
+func TestLayersComeFromPeers(t *testing.T) {
+	lab := NewLab(t)
+	image := lab.Registry.Push("app", 20*MiB, 3*MiB)
+	first, second, third := lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly)
+	startAll(first, second, third)
+
+	first.MustPull(image.Tagged)
+	wantRead(t, lab, image.Size(), image.Size()*105/100)
+	others := pullAll(image.Tagged, second, third)
+	for _, pull := range others {
+		if err := pull.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantRead(t, lab, 0, image.Size()/20, second, third)
+	for _, node := range []*Node{first, second, third} {
+		node.Check(image.Tagged, image)
+	}
+}
+
+// Three cold nodes that pull at the same moment read the image about once in all (P3).
+func TestCrowdReadsOnce(t *testing.T) {
+	lab := NewLab(t)
+	image := lab.Registry.Push("app", 40*MiB, 24*MiB)
+	nodes := []*Node{lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly)}
+	startAll(nodes...)
+	for _, pull := range pullAll(image.Tagged, nodes...) {
+		if err := pull.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantRead(t, lab, image.Size(), image.Size()*105/100)
+	for _, node := range nodes {
+		node.Check(image.Tagged, image)
+	}
+}
+
+// With the registry gone after the first pull, the others still pull by tag and by digest.
+func TestRegistryGone(t *testing.T) {
+	lab := NewLab(t)
+	image := lab.Registry.Push("app", 12*MiB, 2*MiB)
+	first, byTag, byDigest := lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly), lab.AddNode(WithFallback)
+	startAll(first, byTag, byDigest)
+	first.MustPull(image.Tagged)
+
+	lab.Registry.Down()
+	byTag.MustPull(image.Tagged)
+	byDigest.MustPull(image.Pinned)
+	byTag.Check(image.Tagged, image)
+	byDigest.Check(image.Pinned, image)
+}
+
+// All peers die in the middle of a pull: it goes on with the registry, and what the
+// peers gave is not read again.
+func TestPeersDie(t *testing.T) {
+	lab := NewLab(t)
+	image := lab.Registry.Push("app", 24*MiB)
+	first, second, last := lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly)
+	startAll(first, second, last)
+	first.MustPull(image.Tagged)
+	second.MustPull(image.Tagged)
+	first.Shape("24mbit", "")
+	second.Shape("24mbit", "")
+
+	pull := last.BeginPull(image.Tagged)
+	Eventually(t, patience, "8 MiB from peers", func() error {
+		status, err := last.Daemon().Status()
+		if err != nil {
+			return err
+		}
+		return atLeast(status.Traffic.FromPeers, 8*MiB)
+	})
+	first.Daemon().Kill()
+	second.Daemon().Kill()
+	if pull.Ended() {
+		t.Fatal("the pull was over before the peers died")
+	}
+	if err := pull.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	last.Check(image.Tagged, image)
+	wantRead(t, lab, MiB, image.Size()-4*MiB, last)
+}
+
+// startAll starts the nodes' daemons and waits until they know each other.
+func startAll(nodes ...*Node) {
+	for _, n := range nodes {
+		n.StartShoal()
+	}
+	AwaitMembers(nodes...)
+}
+
+// pullAll begins a pull on every node at once.
+func pullAll(ref string, nodes ...*Node) []*PullUnderWay {
+	pulls := make([]*PullUnderWay, 0, len(nodes))
+	for _, n := range nodes {
+		pulls = append(pulls, n.BeginPull(ref))
+	}
+	return pulls
+}
+
+// wantRead checks how many bytes of blobs the registry sent to the nodes, or to all
+// that there are.
+func wantRead(t *testing.T, lab *Lab, atLeast, atMost int64, nodes ...*Node) {
+	t.Helper()
+	sent := lab.Registry.Bytes(Blobs)
+	if len(nodes) > 0 {
+		sent = 0
+		for _, n := range nodes {
+			sent += lab.Registry.Bytes(Blobs, From(n.Address))
+		}
+	}
+	t.Logf("the registry sent %d bytes of blobs", sent)
+	if sent < atLeast || sent > atMost {
+		t.Errorf("the registry sent %d bytes of blobs, want %d to %d", sent, atLeast, atMost)
+	}
+}

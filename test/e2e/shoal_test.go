@@ -1,0 +1,224 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	p2pPort        = "6051"
+	metricsAddress = "127.0.0.1:6052"
+)
+
+// A Daemon is one node's Shoal.
+type Daemon struct {
+	*Process
+
+	node   *Node
+	socket string // of the admin API
+}
+
+// StartShoal runs the node's daemon and waits until it is ready. A node that had one
+// before gets its data back.
+func (n *Node) StartShoal() {
+	n.lab.t.Helper()
+	n.startDaemon(n.lab.tools.Shoal)
+}
+
+// StartLiar is StartShoal with a daemon that sends wrong bytes to its peers.
+func (n *Node) StartLiar() {
+	n.lab.t.Helper()
+	n.startDaemon(n.lab.tools.Liar)
+}
+
+func (n *Node) startDaemon(program string) {
+	t, registry := n.lab.t, n.lab.Registry
+	t.Helper()
+	d := &Daemon{node: n, socket: filepath.Join(n.run, "shoal.sock")}
+	argv := []string{
+		program, "serve",
+		"--listen", mirrorAddress,
+		"--data-dir", filepath.Join(n.dir, "shoal"),
+		"--admin-socket", d.socket,
+		"--p2p-listen", "/ip4/0.0.0.0/tcp/" + p2pPort,
+		"--p2p-secret-file", n.lab.secret(),
+		"--upstream", registry.Host + "=" + registry.URL(),
+		"--metrics-listen", metricsAddress,
+		"--log-level", "debug",
+		"--log-format", "text",
+	}
+	// As behind a headless Service: the list names the node itself, and nodes that are not up.
+	for number := 1; number <= 3; number++ {
+		argv = append(argv, "--p2p-bootstrap", net.JoinHostPort(n.lab.net.address(n.lab.net.host(number)), p2pPort))
+	}
+	d.Process = n.lab.Start(n.Name+"-shoal", n.netns(), argv...)
+	d.Await(d.ready)
+	n.daemon = d
+}
+
+// secret returns the name of the file with the lab's swarm secret.
+func (l *Lab) secret() string {
+	l.t.Helper()
+	name := filepath.Join(l.dir, "secret")
+	text := strings.Repeat("5e", 32) + "\n" // a lab has nothing to hide
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	return name
+}
+
+func (d *Daemon) ready(ctx context.Context) error {
+	answer, err := d.node.get(ctx, "http://"+metricsAddress+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		why, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
+		return fmt.Errorf("/readyz: %s: %s", answer.Status, why)
+	}
+	return nil
+}
+
+// Daemon returns the node's Shoal, which must have been started.
+func (n *Node) Daemon() *Daemon {
+	n.lab.t.Helper()
+	if n.daemon == nil {
+		n.lab.t.Fatalf("%s has no daemon", n.Name)
+	}
+	return n.daemon
+}
+
+// A Status is what the tests read of "shoal status -o json" (docs/admin-api.md).
+type Status struct {
+	PeerID  string `json:"peer_id"`
+	Members int    `json:"members"`
+	Traffic struct {
+		FromRegistry int64 `json:"from_registry_bytes"`
+		FromPeers    int64 `json:"from_peers_bytes"`
+		ToPeers      int64 `json:"to_peers_bytes"`
+	} `json:"traffic"`
+	Downloads []struct {
+		Digest string `json:"digest"`
+		Have   int64  `json:"have_bytes"`
+	} `json:"downloads"`
+	Quarantined []struct {
+		PeerID string `json:"peer_id"`
+	} `json:"quarantined"`
+}
+
+// Status runs "shoal status".
+func (d *Daemon) Status() (Status, error) {
+	var s Status
+	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, d.node.lab.tools.Shoal, "status", "--admin-socket", d.socket, "-o", "json")
+	out, err := cmd.Output()
+	if err != nil {
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		}
+		return s, fmt.Errorf("shoal status on %s: %w", d.node.Name, err)
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		return s, fmt.Errorf("shoal status on %s: %w", d.node.Name, err)
+	}
+	return s, nil
+}
+
+// MustStatus is Status of a daemon that has to answer.
+func (d *Daemon) MustStatus() Status {
+	d.t.Helper()
+	s, err := d.Status()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return s
+}
+
+// AwaitMembers waits until each of the nodes' daemons sees all the others.
+func AwaitMembers(nodes ...*Node) {
+	for _, n := range nodes {
+		n.lab.t.Helper()
+		Eventually(n.lab.t, patience, n.Name+" to meet the other members", func() error {
+			s, err := n.Daemon().Status()
+			if err != nil {
+				return err
+			}
+			if s.Members < len(nodes)-1 {
+				return fmt.Errorf("it knows %d of %d", s.Members, len(nodes)-1)
+			}
+			return nil
+		})
+	}
+}
+
+// Have is how much of a blob the daemon has while it downloads it, proven or not, in
+// bytes; 0 for a blob that it does not download.
+func (s Status) Have(digest string) int64 {
+	for _, d := range s.Downloads {
+		if d.Digest == digest {
+			return d.Have
+		}
+	}
+	return 0
+}
+
+// Accused lists the peers that the daemon has in quarantine.
+func (s Status) Accused() []string {
+	peers := make([]string, 0, len(s.Quarantined))
+	for _, q := range s.Quarantined {
+		peers = append(peers, q.PeerID)
+	}
+	return peers
+}
+
+// get sends a GET from inside the node's network. The caller closes the body, and the
+// connection with it.
+func (n *Node) get(ctx context.Context, url string, header http.Header) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	if header != nil {
+		request.Header = header
+	}
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return n.Dial(ctx, address)
+		},
+	}}
+	return client.Do(request)
+}
+
+// Ask sends a GET to the node's mirror, as a client without containerd's manners, and
+// returns the status and at most 1 MiB of the body.
+func (n *Node) Ask(path, authorization string) (int, []byte) {
+	n.lab.t.Helper()
+	ctx, cancel := context.WithTimeout(n.lab.t.Context(), patience)
+	defer cancel()
+	header := make(http.Header)
+	if authorization != "" {
+		header.Set("Authorization", authorization)
+	}
+	answer, err := n.get(ctx, "http://"+mirrorAddress+path+"?ns="+n.lab.Registry.Host, header)
+	if err != nil {
+		n.lab.t.Fatalf("asking the mirror of %s for %s: %v", n.Name, path, err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, MiB))
+	if err != nil {
+		n.lab.t.Fatalf("asking the mirror of %s for %s: %v", n.Name, path, err)
+	}
+	return answer.StatusCode, body
+}

@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// containerdVersion is the containerd that containerd-facts and the tests speak of.
+const containerdVersion = "v2.4.2"
+
+// containerdModule is where it comes from.
+const containerdModule = "github.com/containerd/containerd/v2"
+
+// Tools are the programs that a lab runs.
+type Tools struct {
+	Containerd string // built from its module into bin/tools
+	Shoal      string // built from this checkout; absent when BuildError says so
+	Liar       string // the same, sending wrong bytes
+	Hello      string // the program inside the test images
+	Registry   string // Debian's docker-registry
+	Runc       string
+}
+
+// PrepareTools builds what is built here and installs or names what is not. It runs
+// outside the sandbox because it may need the network; bin is the sandbox's folder for
+// programs, root the checkout's.
+func PrepareTools(root, bin string) error {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return err
+	}
+	if err := systemPackages(); err != nil {
+		return err
+	}
+	cache := filepath.Join(root, "bin", "tools")
+	if err := buildContainerd(cache); err != nil {
+		return err
+	}
+	if err := build(filepath.Join(root, "test", "e2e"), filepath.Join(bin, "hello"), "./testdata/hello"); err != nil {
+		return err
+	}
+	if err := build(root, filepath.Join(bin, "shoal"), "./cmd/shoal"); err != nil {
+		return err
+	}
+	return buildLiar(root, bin)
+}
+
+// FindTools returns where PrepareTools put everything.
+func FindTools(root, bin string) Tools {
+	if absolute, err := filepath.Abs(root); err == nil {
+		root = absolute
+	}
+	return Tools{
+		Containerd: filepath.Join(root, "bin", "tools", "containerd"),
+		Shoal:      filepath.Join(bin, "shoal"),
+		Liar:       filepath.Join(bin, "liar"),
+		Hello:      filepath.Join(bin, "hello"),
+		Registry:   "docker-registry",
+		Runc:       "runc",
+	}
+}
+
+// systemPackages makes sure of the programs that come with the distribution.
+func systemPackages() error {
+	packages := map[string]string{
+		"runc": "runc", "docker-registry": "docker-registry",
+		"ip": "iproute2", "tc": "iproute2", "nsenter": "util-linux",
+	}
+	var missing, install []string
+	for program, debian := range packages {
+		if _, err := exec.LookPath(program); err != nil {
+			missing = append(missing, program)
+			install = append(install, debian)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("e2e: missing programs: %s", strings.Join(missing, ", "))
+	}
+	update := command("apt-get", "update", "-qq")
+	args := append([]string{"DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends"}, install...)
+	if err := command("env", args...); err != nil {
+		return errors.Join(fmt.Errorf("e2e: missing programs: %s", strings.Join(missing, ", ")), update, err)
+	}
+	return nil
+}
+
+// buildContainerd installs the wanted version into cache unless it is there already:
+// the program itself says which version it is.
+func buildContainerd(cache string) error {
+	info, err := buildinfo.ReadFile(filepath.Join(cache, "containerd"))
+	if err == nil && info.Main.Path == containerdModule && info.Main.Version == containerdVersion {
+		return nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return err
+	}
+	cmd := exec.Command("go", "install", containerdModule+"/cmd/containerd@"+containerdVersion)
+	cmd.Env = append(os.Environ(), "GOBIN="+cache, "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building containerd: %w: %s", err, out)
+	}
+	return nil
+}
+
+// build compiles the command pkg of the module in dir into the file out.
+func build(dir, out, pkg string, flags ...string) error {
+	args := append([]string{"build", "-buildvcs=false", "-trimpath", "-o", out}, flags...)
+	cmd := exec.Command("go", append(args, pkg)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s: %w: %s", filepath.Base(out), err, said)
+	}
+	return nil
+}
