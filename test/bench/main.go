@@ -24,7 +24,8 @@ type options struct {
 	shoal string
 	nginx string
 	size  blob.ByteCount // of the large layer
-	runs  int
+	runs  int            // of short comparisons
+	pulls int            // of the large layer
 }
 
 func main() {
@@ -34,6 +35,7 @@ func main() {
 	flag.StringVar(&opts.nginx, "nginx", "nginx", "nginx's `binary`")
 	flag.IntVar(&mib, "size", 1024, "`MiB` of the large layer")
 	flag.IntVar(&opts.runs, "runs", 7, "how often each comparison is repeated")
+	flag.IntVar(&opts.pulls, "pulls", 3, "how often the large layer is pulled in each way")
 	flag.Parse()
 	opts.size = blob.ByteCount(mib) * blob.MiB
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

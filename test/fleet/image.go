@@ -51,14 +51,16 @@ func (img Image) Size() blob.ByteCount {
 // Layers are the image's layers.
 func (img Image) Layers() []Content { return img.Blobs[1:] }
 
-// Push generates an image of random layers of size bytes each and pushes it over HTTP.
+// Push generates an image of random layers of size bytes each and pushes it over HTTP. The
+// tag then names it; images share no layer. It is for one goroutine at a time.
 func (r *Registry) Push(ctx context.Context, layers int, size blob.ByteCount) (Image, error) {
 	var img Image
 	manifest := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
 	config := v1.Image{Platform: v1.Platform{Architecture: "amd64", OS: "linux"}}
 	body := make([]byte, size)
-	for i := range layers {
-		fill(body, i)
+	for range layers {
+		r.layers++
+		fill(body, r.layers)
 		desc, err := r.pushBlob(ctx, v1.MediaTypeImageLayer, body)
 		if err != nil {
 			return img, err

@@ -27,6 +27,7 @@ type Registry struct {
 	URL    string
 	server *http.Server
 	done   chan struct{}
+	layers int // generated so far, so that no two images share one; of the one who pushes
 
 	bytes, requests, blobs atomic.Int64
 }
