@@ -48,7 +48,7 @@ func (p *pulls) round(ctx context.Context, opts options, reg *fleet.Registry, no
 		return err
 	}
 	first, second := nodes.Nodes[0], nodes.Nodes[1]
-	took, err := fleet.PullDirect(ctx, reg.URL, img)
+	took, err := fleet.PullDirect(ctx, reg.URL, first.Dir, img)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (p *pulls) round(ctx context.Context, opts options, reg *fleet.Registry, no
 func (p *pulls) report(opts options, idle usage) {
 	mib := float64(opts.size) / float64(blob.MiB)
 	direct := quantile(p.direct, 0.5)
-	say("\n## One layer of %.0f MiB on loopback, every byte hashed by the client too (medians of %d)\n", mib, opts.pulls)
+	say("\n## One layer of %.0f MiB on loopback, every byte hashed and written by the client too (medians of %d)\n", mib, opts.pulls)
 	say("| pull | seconds | MiB/s | of direct | daemon's CPU s |\n| --- | --- | --- | --- | --- |")
 	for _, row := range []struct {
 		name         string

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -19,26 +20,31 @@ import (
 // ErrWrongBytes is wrapped when a proxy served bytes that do not hash to their digest.
 var ErrWrongBytes = errors.New("WRONG BYTES")
 
+// copyBuffer is how much is copied at once.
+const copyBuffer = 128 << 10
+
 // parallelBlobs is how many blobs containerd asks for at a time.
 const parallelBlobs = 3
 
 // Pull pulls the image through the node's proxy as a runtime would, and believes
-// nothing: every byte is hashed. advance is told how many bytes came; it may be nil.
+// nothing: every byte is hashed, and written to a file that is removed in the end. advance is told how many bytes came; it may be nil.
 func (n *Node) Pull(ctx context.Context, img Image, advance func(bytes int)) (time.Duration, error) {
-	took, err := endpoint("http://"+n.Listen).pull(ctx, img, advance)
+	took, err := endpoint{"http://" + n.Listen, n.Dir}.pull(ctx, img, advance)
 	if err != nil {
 		return 0, fmt.Errorf("node %d: %w", n.Number, err)
 	}
 	return took, nil
 }
 
-// PullDirect pulls the image from the registry itself, in the same way.
-func PullDirect(ctx context.Context, url string, img Image) (time.Duration, error) {
-	return endpoint(url).pull(ctx, img, nil)
+// PullDirect pulls the image from the registry itself, in the same way. The files are
+// below dir.
+func PullDirect(ctx context.Context, url, dir string, img Image) (time.Duration, error) {
+	return endpoint{url, dir}.pull(ctx, img, nil)
 }
 
-// An endpoint is the URL of whatever speaks the distribution protocol.
-type endpoint string
+// An endpoint is the URL of whatever speaks the distribution protocol, and the folder for
+// what comes from it.
+type endpoint struct{ url, dir string }
 
 func (e endpoint) pull(ctx context.Context, img Image, advance func(bytes int)) (time.Duration, error) {
 	if advance == nil {
@@ -66,8 +72,16 @@ func (e endpoint) fetch(ctx context.Context, object string, want blob.Digest, si
 		return err
 	}
 	defer func() { _ = body.Close() }()
+	file, err := os.CreateTemp(e.dir, "pulled-")
+	if err != nil {
+		return fmt.Errorf("get %s: %w", object, err)
+	}
+	defer func() {
+		_ = file.Close()
+		_ = os.Remove(file.Name())
+	}()
 	h := sha256.New()
-	got, err := io.Copy(&advancing{hash: h, advance: advance}, body)
+	got, err := io.CopyBuffer(io.MultiWriter(file, &advancing{hash: h, advance: advance}), body, make([]byte, copyBuffer))
 	if err != nil {
 		return fmt.Errorf("get %s: after %d bytes: %w", object, got, err)
 	}
@@ -79,7 +93,7 @@ func (e endpoint) fetch(ctx context.Context, object string, want blob.Digest, si
 
 // get asks for an object of the repository, such as "manifests/latest".
 func (e endpoint) get(ctx context.Context, object string) (io.ReadCloser, error) {
-	target := string(e) + "/v2/" + Repository + "/" + object + "?ns=" + RegistryName
+	target := e.url + "/v2/" + Repository + "/" + object + "?ns=" + RegistryName
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", object, err)
