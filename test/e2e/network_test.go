@@ -25,7 +25,10 @@ func newNetwork() (network, error) {
 	var err error
 	for index := 1; index < 255; index++ {
 		n := network{index: index}
-		if err = command("ip", "link", "add", n.bridge(), "type", "bridge"); err != nil {
+		// With an address of its own: a bridge without one takes over that of a new port,
+		// and for seconds nobody who knew the old one reaches it.
+		mac := fmt.Sprintf("02:00:0a:4d:%02x:01", index)
+		if err = command("ip", "link", "add", n.bridge(), "address", mac, "type", "bridge"); err != nil {
 			continue // another lab has it
 		}
 		return n, n.batch("",
@@ -110,9 +113,10 @@ func (n network) received(node int) (int64, error) {
 	return interfaceCounter(n.cable(node), 8)
 }
 
-// interfaceCounter reads one column of /proc/net/dev, as described in proc(5).
+// interfaceCounter reads one column of the interfaces' table, as described in proc(5).
 func interfaceCounter(name string, column int) (int64, error) {
-	f, err := os.Open("/proc/net/dev")
+	// Not /proc/net, which is that of the first thread: dialIn may have sent it elsewhere.
+	f, err := os.Open("/proc/thread-self/net/dev")
 	if err != nil {
 		return 0, err
 	}
