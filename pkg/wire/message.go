@@ -20,10 +20,11 @@ type Hello struct {
 // Have names chunks that the sender will serve, in addition to those it named before.
 type Have struct{ Chunks blob.Bitset }
 
-// Ask wants the chunk.
+// Ask wants the chunk. It is answered exactly once, by that Chunk or by Busy.
 type Ask struct{ Chunk blob.ChunkIndex }
 
-// Cancel no longer wants a chunk that was asked for. It may have left already.
+// Cancel no longer wants a chunk that was asked for. It is answered Busy, unless the Ask has its
+// answer already.
 type Cancel struct{ Chunk blob.ChunkIndex }
 
 // Chunk is the header of a chunk: Length raw bytes follow the frame.
@@ -32,7 +33,8 @@ type Chunk struct {
 	Length blob.ByteCount
 }
 
-// Busy answers an Ask that will not be served: too much to do, or the chunk is not here.
+// Busy answers an Ask that will not be served: too much to do, the chunk is not here, or it
+// was cancelled.
 type Busy struct{ Chunk blob.ChunkIndex }
 
 // Chain is the blob's chain without its two ends, which a receiver knows itself. It is a claim.
