@@ -3,66 +3,91 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"go/ast"
 	"go/format"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
-// buildLiar compiles the daemon with one difference: every chunk that it sends to a
-// peer has a wrong byte. The checkout is not touched: the go command is shown a changed
-// copy of one file of p2p/exchange, in which the method SendChunk has another name,
-// and one more file, testdata/liar/lie.go, with a SendChunk that lies.
+// A Lie is what a liar does.
+type Lie string
+
+// The lies.
+const (
+	WrongChunks Lie = "chunks" // every chunk it sends has a wrong byte
+	WrongChain  Lie = "chain"  // every chain it sends has a wrong state
+)
+
+// buildLiar compiles the daemon with one difference: what it sends to its peers. The
+// checkout is not touched: the go command is shown changed copies of files of p2p/exchange,
+// in which the methods that send have other names, and one more file with methods that lie.
 func buildLiar(root, bin string) error {
 	exchange := filepath.Join(root, "p2p", "exchange")
-	original, changed, err := renameMethod(exchange, "SendChunk", "sendTrueChunk")
+	changed, err := renameMethods(exchange, map[string]string{"Send": "sendTrue", "SendChunk": "sendTrueChunk"})
 	if err != nil {
 		return fmt.Errorf("building the liar: %w", err)
 	}
-	copied := filepath.Join(bin, "exchange.go")
-	overlay := filepath.Join(bin, "overlay.json")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {
-		original:                          copied,
+	replace := map[string]string{
 		filepath.Join(exchange, "lie.go"): filepath.Join(root, "test", "e2e", "testdata", "liar", "lie.go"),
-	}})
+	}
+	for original, text := range changed {
+		replace[original] = filepath.Join(bin, "exchange-"+filepath.Base(original))
+		if err := os.WriteFile(replace[original], text, 0o600); err != nil {
+			return err
+		}
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(os.WriteFile(copied, changed, 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
+	overlay := filepath.Join(bin, "overlay.json")
+	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		return err
 	}
 	return build(root, filepath.Join(bin, "liar"), "./cmd/shoal", "-overlay", overlay)
 }
 
-// renameMethod finds the declaration of a method in the package in dir. It returns the
-// file's name and its text with the method renamed there, its callers unchanged.
-func renameMethod(dir, from, to string) (string, []byte, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+// renameMethods finds the declarations of methods in the package in dir, by their names
+// alone. It returns the texts of their files with the methods renamed there, and their
+// callers unchanged.
+func renameMethods(dir string, names map[string]string) (map[string][]byte, error) {
+	sources, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	for _, name := range names {
+	left, changed := maps.Clone(names), make(map[string][]byte)
+	for _, source := range sources {
 		files := token.NewFileSet()
-		parsed, err := parser.ParseFile(files, name, nil, parser.ParseComments)
+		parsed, err := parser.ParseFile(files, source, nil, parser.ParseComments)
 		if err != nil {
-			return "", nil, err
+			return nil, err
 		}
+		renamed := false
 		for _, declared := range parsed.Decls {
 			method, ok := declared.(*ast.FuncDecl)
-			if !ok || method.Recv == nil || method.Name.Name != from {
+			if !ok || method.Recv == nil || left[method.Name.Name] == "" {
 				continue
 			}
-			method.Name.Name = to
-			var text bytes.Buffer
-			if err := format.Node(&text, files, parsed); err != nil {
-				return "", nil, err
-			}
-			return name, text.Bytes(), nil
+			was := method.Name.Name
+			method.Name.Name, renamed = left[was], true
+			delete(left, was)
 		}
+		if !renamed {
+			continue
+		}
+		var text bytes.Buffer
+		if err := format.Node(&text, files, parsed); err != nil {
+			return nil, err
+		}
+		changed[source] = text.Bytes()
 	}
-	return "", nil, fmt.Errorf("no method %s in %s", from, dir)
+	if len(left) > 0 {
+		return nil, fmt.Errorf("no methods %q in %s", slices.Sorted(maps.Keys(left)), dir)
+	}
+	return changed, nil
 }

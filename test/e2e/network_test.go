@@ -100,10 +100,9 @@ func (n network) shape(node int, send, receive string) error {
 	return errors.Join(errs...)
 }
 
-// unshape takes the limits off again.
-func (n network) unshape(node int) {
-	_ = command("tc", "-n", n.netns(node), "qdisc", "del", "dev", "eth0", "root")
-	_ = command("tc", "qdisc", "del", "dev", n.cable(node), "root")
+// unplug takes the node's cable off the bridge; the node itself sees its link up.
+func (n network) unplug(node int) error {
+	return command("ip", "link", "set", n.cable(node), "nomaster")
 }
 
 // received is the number of bytes that have come to a node over its cable, headers of

@@ -98,8 +98,13 @@ func (n *Node) Shape(send, receive string) {
 	}
 }
 
-// Unshape takes all limits off.
-func (n *Node) Unshape() { n.lab.net.unshape(n.number) }
+// Unplug cuts the node's cable: nothing comes or goes, and nobody is told.
+func (n *Node) Unplug() {
+	n.lab.t.Helper()
+	if err := n.lab.net.unplug(n.number); err != nil {
+		n.lab.t.Fatalf("unplugging %s: %v", n.Name, err)
+	}
+}
 
 // Received is the number of bytes that came over the node's cable, whoever sent them.
 func (n *Node) Received() int64 {

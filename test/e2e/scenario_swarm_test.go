@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"testing"
+	"time"
 )
 
 // A node that is alone in the world reads the image from the registry, once (P2).
@@ -69,8 +70,19 @@ func TestRegistryGone(t *testing.T) {
 }
 
 // All peers die in the middle of a pull: it goes on with the registry, and what the
-// peers gave is not read again.
-func TestPeersDie(t *testing.T) {
+// peers gave is not read again. The kernel of a killed daemon says goodbye for it; a
+// machine that lost its network says nothing.
+func TestPeersLost(t *testing.T) {
+	t.Run("killed", func(t *testing.T) {
+		checkPeersLost(t, func(n *Node) { n.Daemon().Kill() })
+	})
+	t.Run("unplugged", func(t *testing.T) {
+		checkPeersLost(t, func(n *Node) { n.Unplug() })
+	})
+}
+
+func checkPeersLost(t *testing.T, lose func(*Node)) {
+	t.Helper()
 	lab := NewLab(t)
 	image := lab.Registry.Push("app", 24*MiB)
 	first, second, last := lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly)
@@ -88,16 +100,29 @@ func TestPeersDie(t *testing.T) {
 		}
 		return atLeast(status.Traffic.FromPeers, 8*MiB)
 	})
-	first.Daemon().Kill()
-	second.Daemon().Kill()
+	lose(first)
+	lose(second)
 	if pull.Ended() {
-		t.Fatal("the pull was over before the peers died")
+		t.Fatal("the pull was over before the peers were lost")
 	}
 	if err := pull.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	last.Check(image.Tagged, image)
 	wantRead(t, lab, MiB, image.Size()-4*MiB, last)
+}
+
+// A registry that is slow to answer and breaks off its bodies is one that containerd
+// alone pulls from; so does Shoal (P2).
+func TestRegistryFalters(t *testing.T) {
+	lab := NewLab(t)
+	image := lab.Registry.Push("app", 12*MiB)
+	node := lab.AddNode(MirrorOnly)
+	node.StartShoal()
+	lab.Registry.SetFaults(Faults{Latency: 100 * time.Millisecond, Cut: 1*MiB + 12345})
+	node.MustPull(image.Tagged)
+	node.Check(image.Tagged, image)
+	wantRead(t, lab, image.Size(), image.Size()*3/2)
 }
 
 // startAll starts the nodes' daemons and waits until they know each other.

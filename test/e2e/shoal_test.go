@@ -34,18 +34,19 @@ func (n *Node) StartShoal() {
 	n.startDaemon(n.lab.tools.Shoal)
 }
 
-// StartLiar is StartShoal with a daemon that sends wrong bytes to its peers.
-func (n *Node) StartLiar() {
+// StartLiar is StartShoal with a daemon that lies to its peers.
+func (n *Node) StartLiar(lie Lie) {
 	n.lab.t.Helper()
-	n.startDaemon(n.lab.tools.Liar)
+	n.startDaemon("env", "LIE="+string(lie), n.lab.tools.Liar)
 }
 
-func (n *Node) startDaemon(program string) {
+// startDaemon runs the program, which may be one that runs another.
+func (n *Node) startDaemon(program ...string) {
 	t, registry := n.lab.t, n.lab.Registry
 	t.Helper()
 	d := &Daemon{node: n, socket: filepath.Join(n.run, "shoal.sock")}
-	argv := []string{
-		program, "serve",
+	argv := append(program,
+		"serve",
 		"--listen", mirrorAddress,
 		"--data-dir", filepath.Join(n.dir, "shoal"),
 		"--admin-socket", d.socket,
@@ -55,7 +56,7 @@ func (n *Node) startDaemon(program string) {
 		"--metrics-listen", metricsAddress,
 		"--log-level", "debug",
 		"--log-format", "text",
-	}
+	)
 	// As behind a headless Service: the list names the node itself, and nodes that are not up.
 	for number := 1; number <= 3; number++ {
 		argv = append(argv, "--p2p-bootstrap", net.JoinHostPort(n.lab.net.address(n.lab.net.host(number)), p2pPort))

@@ -2,15 +2,33 @@ package exchange
 
 import (
 	"io"
+	"os"
+	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/wire"
 )
 
-// SendChunk sends a chunk with a wrong byte in it. The method that it replaces is
-// called sendTrueChunk in this build (liar.go in test/e2e).
+// The methods that these two replace are called sendTrue and sendTrueChunk in this
+// build (liar_test.go in test/e2e). LIE says what to lie about.
+
+// Send sends a chain with a wrong state in its middle, and other messages as they are.
+func (e *Exchange) Send(p peer.ID, d blob.Digest, m wire.Message) error {
+	if claimed, ok := m.(wire.Chain); ok && os.Getenv("LIE") == "chain" && len(claimed.Inner) > 0 {
+		inner := slices.Clone(claimed.Inner)
+		inner[len(inner)/2][0] ^= 1
+		m = wire.Chain{Inner: inner}
+	}
+	return e.sendTrue(p, d, m)
+}
+
+// SendChunk sends a chunk with a wrong byte in it.
 func (e *Exchange) SendChunk(p peer.ID, d blob.Digest, i blob.ChunkIndex, body func() (io.ReadCloser, error), done func(error)) error {
+	if os.Getenv("LIE") != "chunks" {
+		return e.sendTrueChunk(p, d, i, body, done)
+	}
 	lie := func() (io.ReadCloser, error) {
 		r, err := body()
 		if err != nil {
