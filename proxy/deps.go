@@ -54,13 +54,18 @@ type Blobs interface {
 	Open(ctx context.Context, want Want) (Body, error)
 }
 
+// ErrWrongBytes means that upstream delivered bytes that do not hash to the digest. A Body
+// whose bytes may have been given to the client before that was known ends with it.
+var ErrWrongBytes = errors.New("upstream sent bytes that do not match the digest")
+
 // A Body is one client's view of a blob. It is used by one goroutine.
 type Body interface {
 	Size() blob.ByteCount
 	// Available blocks until at least one byte at off may be given to a client, and returns
 	// how many in a row from there may: bytes that this node read from upstream, or all
 	// of them once proven, which it reports. At off = Size it blocks until proven. It
-	// returns an error wrapping ctx's when ctx ends first, and another when the download failed.
+	// returns an error wrapping ctx's when ctx ends first, one wrapping ErrWrongBytes when bytes
+	// that it announced turned out wrong, and another when the download failed.
 	Available(ctx context.Context, off blob.ByteCount) (n blob.ByteCount, proven bool, err error)
 	// ReadAt reads bytes that Available announced.
 	io.ReaderAt

@@ -160,9 +160,10 @@ func (f *feed) wait(ctx context.Context) (direct bool, err error) {
 // failed decides what the end of the download means. When upstream refused, that is the
 // answer. Otherwise the download was given up for a reason of this node's or the
 // swarm's (a full disk, peers that lie), and the client still gets what the registry
-// alone could have served (design, P2).
+// alone could have served (design, P2). After wrong bytes the body is cut: with the end
+// that was held back it would be complete and wrong.
 func (f *feed) failed(err error) (direct bool, _ error) {
-	if refusedUpstream(err) {
+	if refusedUpstream(err) || errors.Is(err, ErrWrongBytes) {
 		return false, err
 	}
 	f.proxy.warnDirect(f.want, err)
@@ -239,10 +240,7 @@ func (p *Proxy) readDirect(ctx context.Context, want Want, off, end blob.ByteCou
 	}
 	hash.Write(tail)
 	if blob.Digest(hash.Sum(nil)) != want.Blob {
-		return fmt.Errorf("%w: blob %s", errWrongBytes, want.Blob.Short())
+		return fmt.Errorf("%w: blob %s", ErrWrongBytes, want.Blob.Short())
 	}
 	return out.copyReader(bytes.NewReader(tail), hold)
 }
-
-// errWrongBytes means that upstream delivered bytes that do not hash to the digest.
-var errWrongBytes = errors.New("upstream sent bytes that do not match the digest")

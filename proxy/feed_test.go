@@ -270,6 +270,23 @@ func TestFeedHoldsTheEndBack(t *testing.T) {
 	})
 }
 
+// The proof failed: the end that was held back does not follow, not from upstream either.
+func TestFeedCutsWrongBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := startPull(t, mib, "", func(p *pull) { p.blobs.rows[p.d] = mib }).read()
+		p.after(time.Second)
+		p.wantBytes(0, mib-int(reserve))
+		p.blobs.update(func() { p.blobs.failed[p.d] = fmt.Errorf("download given up: %w", ErrWrongBytes) })
+		synctest.Wait()
+		p.wantBytes(0, mib-int(reserve))
+		p.wantEnd(io.ErrUnexpectedEOF)
+		if len(p.up.reads) != 0 {
+			t.Errorf("upstream was asked for %v", p.up.reads)
+		}
+		p.gone()
+	})
+}
+
 // A blob smaller than the reserve is not sent before it is proven.
 func TestFeedSmallBlobWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -104,7 +104,7 @@ func passedRange(r *http.Request) string {
 func (p *Proxy) stream(w http.ResponseWriter, r *http.Request, rq request, res *http.Response) (Outcome, error) {
 	length := blob.ByteCount(res.ContentLength)
 	if res.StatusCode == http.StatusPartialContent && !fits(res, r) {
-		return OutcomeUnavailable, fmt.Errorf("%w: another range", errWrongBytes)
+		return OutcomeUnavailable, fmt.Errorf("%w: another range", ErrWrongBytes)
 	}
 	out := p.newSender(w, res.StatusCode, func(h http.Header) {
 		h.Set("Content-Type", octetStream)

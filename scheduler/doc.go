@@ -33,4 +33,5 @@ const (
 	FaultDisk               // this node could not write
 	FaultMisbehaved         // the peer broke the protocol
 	FaultNoSource           // nobody is left who could deliver
+	FaultMismatch           // what upstream delivered, twice, does not hash to the digest
 )

@@ -19,6 +19,8 @@ func (f Fault) String() string {
 		return "misbehaved"
 	case FaultNoSource:
 		return "no-source"
+	case FaultMismatch:
+		return "mismatch"
 	}
 	return "unknown"
 }

@@ -90,11 +90,12 @@ func (m *Machine) dropFrom(s *swarm, sender PeerID) {
 }
 
 // readAlone drops everything and reads it from upstream without anybody's help, once. A
-// registry that then still serves other bytes than the digest names does not have the blob.
+// registry that then still serves other bytes than the digest names does not have the blob,
+// and nothing of what it sent is worth keeping.
 func (m *Machine) readAlone(s *swarm) {
 	switch {
 	case s.mend.reread:
-		m.abandon(s, FaultGone)
+		m.abandon(s, FaultMismatch)
 		return
 	case !s.up.usable():
 		m.abandon(s, cmp.Or(s.up.refused, FaultNoSource))

@@ -279,7 +279,7 @@ func (m *Machine) upstreamFault(s *swarm, why Fault) {
 		m.abandon(s, FaultDisk)
 	case FaultGone, FaultUnauthorized:
 		u.refused, u.refusedAt = why, m.now
-	case FaultCancelled, FaultTransient, FaultMisbehaved, FaultNoSource:
+	case FaultCancelled, FaultTransient, FaultMisbehaved, FaultNoSource, FaultMismatch:
 		if u.failing == never {
 			u.failing = m.now
 		}
