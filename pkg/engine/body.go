@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/store"
 	"github.com/shoal-project/shoal/pkg/upstream"
 	"github.com/shoal-project/shoal/scheduler"
 )
@@ -21,50 +23,33 @@ type Want struct {
 	Source upstream.Source // zero when no registry is known
 }
 
-// ErrSize is wrapped when two manifests give one digest two sizes.
-var ErrSize = errors.New("blob has another size")
-
-// Start downloads the blob in the background, unless it is here already. It does not
-// block; a failure shows when a client opens the blob.
+// Start downloads the blob in the background, unless it is here already. It waits for no
+// byte; a failure shows when a client opens the blob.
 func (e *Engine) Start(w Want) {
-	if e.find(w.Blob) != nil {
-		return
+	if _, err := e.ensure(w); err != nil && !errors.Is(err, ErrStopping) {
+		e.cfg.Log.Warn("download not started", "blob", w.Blob.String(), "err", err)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.stopping {
-		return // and Run may be waiting for its goroutines already
-	}
-	e.spawn(func() {
-		if _, err := e.ensure(w); err != nil && !errors.Is(err, ErrStopping) {
-			e.cfg.Log.Warn("download not started", "blob", w.Blob.String(), "err", err)
-		}
-	})
 }
+
+// openTries bounds how often Open goes after an entry that ended before it was joined.
+const openTries = 3
 
 // Open downloads the blob, or joins the download that is under way, and returns its
 // body. It waits for no byte. The caller closes the Body.
 func (e *Engine) Open(w Want) (*Body, error) {
-	for {
+	for try := 1; ; try++ {
 		d, err := e.ensure(w)
 		if err != nil {
 			return nil, err
 		}
-		d.mu.Lock()
-		ended := d.err != nil
-		if !ended {
-			d.bodies++
-			d.lastUsed = time.Now()
-		}
-		fromStore := d.done
-		d.mu.Unlock()
-		if ended {
-			if e.find(w.Blob) == d {
-				return nil, d.err
-			}
+		proven, err := d.join(try >= openTries)
+		if errors.Is(err, errGone) {
 			continue // ended between the two steps: try anew
 		}
-		if fromStore {
+		if err != nil {
+			return nil, err
+		}
+		if proven {
 			e.traffic.fromStore.Add(int64(w.Size))
 		}
 		e.post(scheduler.ClientAsked{Blob: w.Blob})
@@ -72,107 +57,23 @@ func (e *Engine) Open(w Want) (*Body, error) {
 	}
 }
 
-// find returns the entry of the blob, or nil.
-func (e *Engine) find(digest blob.Digest) *download {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.downloads[digest]
-}
+// errGone means that the entry is no longer the blob's.
+var errGone = errors.New("the blob's entry is gone")
 
-// ensure returns the entry of the blob and makes it first where there is none.
-func (e *Engine) ensure(w Want) (*download, error) {
-	if d := e.find(w.Blob); d != nil {
-		return d, e.rejoin(d, w)
+// join counts one more body, and reports whether the blob is proven. An entry that is
+// gone is errGone, or on the last try why it ended.
+func (d *download) join(last bool) (proven bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.gone && (!last || d.err == nil):
+		return false, errGone
+	case d.err != nil:
+		return false, d.err
 	}
-	found, err, _ := e.opening.Do(string(w.Blob[:]), func() (any, error) { return e.open(w) })
-	if err != nil {
-		return nil, err
-	}
-	d, ok := found.(*download)
-	if !ok {
-		panic("engine: open returns downloads only")
-	}
-	return d, e.rejoin(d, w)
-}
-
-// rejoin adds what another client knows to a download.
-func (e *Engine) rejoin(d *download, w Want) error {
-	if w.Size != d.geometry.Size() {
-		return fmt.Errorf("%w: %s is %d bytes, not %d", ErrSize, w.Blob.Short(), d.geometry.Size(), w.Size)
-	}
-	if d.addSource(w.Source) {
-		e.post(scheduler.UpstreamKnown{Blob: w.Blob})
-	}
-	return nil
-}
-
-// open makes the entry of a blob: held when the store has it, a download otherwise.
-func (e *Engine) open(w Want) (*download, error) {
-	d, err := e.hold(w.Blob)
-	if err == nil || !errors.Is(err, ErrUnknownBlob) {
-		return d, err
-	}
-	g, err := blob.NewGeometry(w.Size)
-	if err != nil {
-		return nil, fmt.Errorf("download %s: %w", w.Blob.Short(), err)
-	}
-	e.awaitClosed(w.Blob)
-	partial, err := e.cfg.Store.Partial(w.Blob, w.Size)
-	if err != nil {
-		return nil, fmt.Errorf("download %s: %w", w.Blob.Short(), err)
-	}
-	d = newDownload(w.Blob, g, w.Image, time.Now())
-	d.partial = partial
-	d.addSource(w.Source)
-	if !e.insert(d) {
-		_ = partial.Close()
-		return nil, ErrStopping
-	}
-	r, v, q := partial.States()
-	e.post(scheduler.DownloadStarted{
-		Blob: w.Blob, Size: w.Size, Image: w.Image,
-		FromRegistry: r, Verified: v, Quarantined: q,
-		Upstream: w.Source.Registry != "", ClientsOnly: w.Size > e.cfg.BackgroundMax,
-	})
-	return d, nil
-}
-
-// hold returns the entry of a blob that is wanted or held here, or ErrUnknownBlob.
-func (e *Engine) hold(digest blob.Digest) (*download, error) {
-	if d := e.find(digest); d != nil {
-		return d, nil
-	}
-	proven, err := e.cfg.Store.Get(digest)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrUnknownBlob, digest.Short())
-	}
-	g := proven.Geometry()
-	d := newDownload(digest, g, blob.Digest{}, time.Now())
-	d.proven, d.done = proven, true
-	e.mu.Lock()
-	if other := e.downloads[digest]; other != nil || e.stopping {
-		e.mu.Unlock()
-		_ = proven.Close()
-		if other == nil {
-			return nil, ErrStopping
-		}
-		return other, nil
-	}
-	e.downloads[digest] = d
-	e.mu.Unlock()
-	e.post(scheduler.BlobHeld{Blob: digest, Size: g.Size()})
-	return d, nil
-}
-
-// insert puts a download into the map unless the engine is stopping.
-func (e *Engine) insert(d *download) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.stopping {
-		return false
-	}
-	e.downloads[d.digest] = d
-	return true
+	d.bodies++
+	d.lastUsed = time.Now()
+	return d.done, nil
 }
 
 // A Body is one client's view of a blob. It is for one goroutine at a time.
@@ -197,12 +98,14 @@ func (b *Body) Available(ctx context.Context, off blob.ByteCount) (n blob.ByteCo
 		d.mu.Unlock()
 		switch {
 		case done:
-			return d.geometry.Size() - off, true, nil
+			return max(0, d.geometry.Size()-off), true, nil
 		case ended != nil:
 			return 0, false, ended
 		}
-		if n := partial.AvailableFrom(off); n > 0 {
-			return n, false, nil
+		if partial != nil {
+			if n := partial.AvailableFrom(off); n > 0 {
+				return n, false, nil
+			}
 		}
 		select {
 		case <-changed:
@@ -212,20 +115,44 @@ func (b *Body) Available(ctx context.Context, off blob.ByteCount) (n blob.ByteCo
 	}
 }
 
-// ReadAt reads bytes that Available reported.
+// ReadAt reads bytes that Available reported. When the download was given up meanwhile,
+// the error says why.
 func (b *Body) ReadAt(p []byte, off int64) (int, error) {
-	d := b.download
-	d.mu.Lock()
-	proven, partial := d.proven, d.partial
-	d.mu.Unlock()
+	n, err := b.readAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		if why := b.download.why(); why != nil {
+			err = why
+		}
+	}
+	return n, err
+}
+
+func (b *Body) readAt(p []byte, off int64) (int, error) {
+	partial, proven := b.download.files()
 	switch {
 	case proven != nil:
-		return proven.ReadAt(p, off)
+		n, err := proven.ReadAt(p, off)
+		if unreadable(err) {
+			b.engine.lose(b.download, err)
+		}
+		return n, err
 	case partial != nil:
 		return partial.ReadAt(p, off)
 	default:
 		return 0, errNoBytes
 	}
+}
+
+// why is why the download ended without the blob, if it did.
+func (d *download) why() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err
+}
+
+// unreadable reports whether a proven blob's file failed to give its bytes.
+func unreadable(err error) bool {
+	return err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) && !errors.Is(err, store.ErrClosed)
 }
 
 // File opens the bytes of a proven blob, for sendfile. The caller closes it.
@@ -248,31 +175,4 @@ func (b *Body) Close() error {
 		b.engine.post(scheduler.ClientLeft{Blob: d.digest})
 	})
 	return nil
-}
-
-// awaitClosed waits until the partial file of an abandoned download is closed.
-func (e *Engine) awaitClosed(digest blob.Digest) {
-	e.mu.Lock()
-	closed := e.closing[digest]
-	e.mu.Unlock()
-	if closed != nil {
-		<-closed
-	}
-}
-
-// forgetIdle drops proven blobs from memory that nobody asked for in a while.
-func (e *Engine) forgetIdle() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for digest, d := range e.downloads {
-		d.mu.Lock()
-		idle := d.done && d.bodies == 0 && d.sessions <= 0 && time.Since(d.lastUsed) > e.cfg.IdleAfter
-		d.mu.Unlock()
-		if !idle {
-			continue
-		}
-		delete(e.downloads, digest)
-		e.close(d)
-		e.soon(scheduler.BlobLost{Blob: digest})
-	}
 }

@@ -1,16 +1,15 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/shoal-project/shoal/pkg/blob"
-	"github.com/shoal-project/shoal/pkg/chain"
 	"github.com/shoal-project/shoal/pkg/meter"
 	"github.com/shoal-project/shoal/pkg/store"
 	"github.com/shoal-project/shoal/pkg/upstream"
@@ -20,8 +19,8 @@ import (
 // errNoBytes is returned for content that this entry does not hold.
 var errNoBytes = errors.New("no bytes of the blob are held here")
 
-// A download is one blob in memory: on its way, or proven and being served. The fields
-// above mu never change; the rest is guarded by it.
+// A download is one blob in memory: on its way, or proven and being served. The first
+// fields never change; those of the loop are touched by nobody else; the rest is guarded by mu.
 type download struct {
 	digest   blob.Digest
 	geometry blob.Geometry
@@ -31,19 +30,29 @@ type download struct {
 	fromUpstream, fromPeers, toPeers atomic.Int64 // bytes
 	upRate, peerRate                 meter.Meter  // in
 
-	mu       sync.Mutex
-	partial  *store.Partial // nil once committed, and for a blob that came from the store
-	proven   *store.Proven  // nil until committed
-	done     bool           // proven: the client may have everything
-	err      error          // why it ended without the blob
-	changed  chan struct{}  // closed and replaced when more may be read
-	sources  []upstream.Source
-	upErr    error // what upstream said last
-	chains   map[scheduler.PeerID]chain.Chain
-	reads    map[scheduler.ReadID]func()
-	bodies   int
-	sessions int
-	lastUsed time.Time
+	// Of the loop.
+	seeding   bool                       // the Machine knows that the blob is proven
+	dropped   map[blob.ChunkIndex]uint64 // how often each chunk was forgotten
+	dropLater map[blob.ChunkIndex]bool   // forgotten while an audit has hold of it
+	losses    int                        // chunks that could not be read back
+
+	mu         sync.Mutex
+	partial    *store.Partial // nil until opened, and for a blob that came from the store
+	proven     *store.Proven  // nil until committed
+	done       bool           // proven: the client may have everything
+	committing bool
+	gone       bool          // out of the engine's map
+	err        error         // why it ended without the blob
+	changed    chan struct{} // closed and replaced when more may be read
+	sources    []upstream.Source
+	upErr      error // what upstream said last, if that was a no
+	diskErr    error // the disk's first failure
+	claims     claims
+	reads      map[scheduler.ReadID]context.CancelFunc
+	works      map[*context.CancelFunc]struct{} // reads and audits under way
+	bodies     int
+	sessions   int
+	lastUsed   time.Time
 }
 
 // maxSources bounds the credentials kept for one blob.
@@ -52,9 +61,11 @@ const maxSources = 8
 func newDownload(d blob.Digest, g blob.Geometry, image blob.Digest, now time.Time) *download {
 	return &download{
 		digest: d, geometry: g, image: image, started: now, lastUsed: now,
-		changed: make(chan struct{}),
-		chains:  map[scheduler.PeerID]chain.Chain{},
-		reads:   map[scheduler.ReadID]func(){},
+		changed:   make(chan struct{}),
+		dropped:   map[blob.ChunkIndex]uint64{},
+		dropLater: map[blob.ChunkIndex]bool{},
+		reads:     map[scheduler.ReadID]context.CancelFunc{},
+		works:     map[*context.CancelFunc]struct{}{},
 	}
 }
 
@@ -71,18 +82,79 @@ func (d *download) more() {
 	d.notify()
 }
 
+// opened gives the entry its partial file, and reports false if it ended meanwhile.
+func (d *download) opened(partial *store.Partial) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err != nil {
+		return false
+	}
+	d.partial = partial
+	d.notify()
+	return true
+}
+
+// keep gives the entry the proven blob in its place, and reports false, with the blob
+// closed, if the entry ended meanwhile.
+func (d *download) keep(proven *store.Proven) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.gone || d.err != nil {
+		_ = proven.Close() // it was only read
+		return false
+	}
+	d.proven, d.done, d.lastUsed = proven, true, time.Now()
+	d.notify()
+	return true
+}
+
 // fail ends the download without the blob. A proven one stays proven.
 func (d *download) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.done || d.err != nil {
+	if !d.done {
+		d.end(err)
+	}
+}
+
+// end is fail whatever the state. The caller holds mu.
+func (d *download) end(err error) {
+	if d.err != nil {
 		return
 	}
-	d.err = err
-	for _, cancel := range d.reads {
-		cancel()
+	d.done, d.err = false, err
+	for cancel := range d.works {
+		(*cancel)()
 	}
 	d.notify()
+}
+
+// leave ends an entry that is taken out of the map: its bodies fail. It returns true.
+func (d *download) leave(err error) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gone = true
+	d.end(err)
+	return true
+}
+
+// idleSince says since when nobody uses a proven blob, if nobody does.
+func (d *download) idleSince() (time.Time, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lastUsed, d.idle()
+}
+
+func (d *download) idle() bool {
+	return d.done && !d.committing && d.bodies == 0 && d.sessions == 0
+}
+
+// leaveIdle marks an idle entry as gone, unless somebody came meanwhile.
+func (d *download) leaveIdle() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gone = d.idle()
+	return d.gone
 }
 
 // addSource remembers where the blob can be read and with which credential, newest
@@ -128,23 +200,14 @@ func (d *download) file() (*os.File, error) {
 	}
 }
 
-// chunk opens chunk i for a peer: R, V or proven, never Q; the store sees to that.
-func (d *download) chunk(i blob.ChunkIndex) (io.Reader, error) {
+// files returns what the entry's bytes lie in.
+func (d *download) files() (*store.Partial, *store.Proven) {
 	d.mu.Lock()
-	partial, proven := d.partial, d.proven
-	d.mu.Unlock()
-	g := d.geometry
-	switch {
-	case proven != nil:
-		return io.NewSectionReader(proven, int64(g.Offset(i)), int64(g.Length(i))), nil
-	case partial != nil:
-		return partial.ReadServable(i)
-	default:
-		return nil, errNoBytes
-	}
+	defer d.mu.Unlock()
+	return d.partial, d.proven
 }
 
-// live returns the partial file, or nil when the download ended.
+// live returns the partial file, or nil when there is none yet or the download ended.
 func (d *download) live() *store.Partial {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -158,16 +221,46 @@ func (d *download) live() *store.Partial {
 type AbandonedError struct {
 	Blob blob.Digest
 	Why  scheduler.Fault
-	// Upstream is what the registry said last; nil when it was not asked.
+	// Upstream is what the registry said last; nil when it was not asked, or is not the reason.
 	Upstream error
+	// Local is what failed on this node, if that is the reason.
+	Local error
 }
 
 func (e *AbandonedError) Error() string {
-	if e.Upstream != nil {
+	switch {
+	case e.Upstream != nil:
 		return fmt.Sprintf("download of %s given up: %v", e.Blob.Short(), e.Upstream)
+	case e.Local != nil:
+		return fmt.Sprintf("download of %s given up: %v", e.Blob.Short(), e.Local)
+	default:
+		return fmt.Sprintf("download of %s given up: %s", e.Blob.Short(), e.Why)
 	}
-	return fmt.Sprintf("download of %s given up: %s", e.Blob.Short(), e.Why)
 }
 
-// Unwrap gives what the registry said.
-func (e *AbandonedError) Unwrap() error { return e.Upstream }
+// Unwrap gives what the registry said, or what failed here.
+func (e *AbandonedError) Unwrap() []error {
+	var errs []error
+	for _, err := range []error{e.Upstream, e.Local} {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// abandoned says why the download ends. What the registry said is told only where that
+// is the reason: otherwise the client may still read from there.
+func (d *download) abandoned(why scheduler.Fault) *AbandonedError {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := &AbandonedError{Blob: d.digest, Why: why}
+	switch why {
+	case scheduler.FaultDisk:
+		err.Local = d.diskErr
+	case scheduler.FaultGone, scheduler.FaultUnauthorized, scheduler.FaultTransient, scheduler.FaultNoSource:
+		err.Upstream = d.upErr
+	case scheduler.FaultNone, scheduler.FaultCancelled, scheduler.FaultMisbehaved, scheduler.FaultMismatch:
+	}
+	return err
+}

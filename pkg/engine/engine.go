@@ -13,7 +13,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/pkg/store"
@@ -25,7 +25,8 @@ import (
 // ErrStopping is returned for downloads wanted after the engine began to stop.
 var ErrStopping = errors.New("shoal is stopping")
 
-// Sessions speaks the exchange protocol with peers; p2p/exchange implements it.
+// Sessions speaks the exchange protocol with peers. None of its methods but Connect
+// blocks. Errors of Connect wrap ErrRefused where the peer just does not want the session.
 type Sessions interface {
 	Connect(ctx context.Context, p peer.ID, d blob.Digest, size blob.ByteCount) error
 	Send(p peer.ID, d blob.Digest, m wire.Message) error
@@ -38,8 +39,6 @@ type Discovery interface {
 	// Provide announces that this node takes part in the swarm of the key. It does not
 	// block, and reports false when it announces too many already.
 	Provide(key blob.Digest) bool
-	// Withdraw ends that.
-	Withdraw(key blob.Digest)
 	// Find yields up to limit peers until the lookup is over.
 	Find(ctx context.Context, key blob.Digest, limit int) iter.Seq[peer.AddrInfo]
 }
@@ -47,8 +46,9 @@ type Discovery interface {
 // Membership knows the members this node is connected to; p2p implements it.
 type Membership interface {
 	Zone(p peer.ID) string
+	// Block refuses the peer for a while. It may block: connections are closed.
 	Block(p peer.ID, d time.Duration)
-	// Contact and Introduce carry peer addresses for peer exchange.
+	// Contact and Introduce carry peer addresses for peer exchange. Contact does not block.
 	Contact(p peer.ID) wire.Contact
 	Introduce(c wire.Contact) (peer.ID, error)
 }
@@ -69,9 +69,15 @@ type Config struct {
 	BackgroundMax blob.ByteCount
 	// OnQuarantine is told why, each time a peer is quarantined. It must not block. It may be nil.
 	OnQuarantine func(what string)
+	// OnDisk is told of every failure of the disk, and with nil of every blob that was
+	// kept. It is called from many goroutines and must not block. It may be nil.
+	OnDisk func(err error)
 	// IdleAfter is how long a proven blob nobody asks for stays in memory (it stays in
 	// the store much longer). Zero means five minutes.
 	IdleAfter time.Duration
+	// MaxHeld bounds the blobs in memory that peers may make this node open: each costs
+	// a file descriptor or three. Zero means 1024.
+	MaxHeld int
 }
 
 func (c Config) withDefaults() Config {
@@ -81,34 +87,49 @@ func (c Config) withDefaults() Config {
 	if c.IdleAfter == 0 {
 		c.IdleAfter = 5 * time.Minute
 	}
+	if c.MaxHeld == 0 {
+		c.MaxHeld = 1024
+	}
+	if c.OnQuarantine == nil {
+		c.OnQuarantine = func(string) {}
+	}
+	if c.OnDisk == nil {
+		c.OnDisk = func(error) {}
+	}
 	return c
 }
 
 // An Engine downloads blobs and serves their chunks to peers. Its methods are safe for
 // concurrent use. It works without peers until Join gives it some.
+//
+// Removals are the loop's alone: entries from the map, chunks from a partial file. What
+// the Machine believes to be here is therefore here, and what it is told of was here when
+// it was told.
 type Engine struct {
 	cfg   Config
 	start time.Time
 	net   network
 
-	events  chan scheduler.Event
-	pending []scheduler.Event // of the loop alone: what an action reported at once
+	inbox   chan func(context.Context) // run by the loop, in the order of arrival
+	pending []scheduler.Event          // of the loop alone: what is to be stepped through
 	machine *scheduler.Machine
 	inspect chan func(*scheduler.Machine)
 	hashing chan struct{} // a token per core
 
-	stopped chan struct{} // closed when no event will be taken any more
-	wg      sync.WaitGroup
+	stopped  chan struct{} // closed when no event will be taken any more
+	stopOnce sync.Once
+	wg       sync.WaitGroup
 
-	mu        sync.Mutex
+	mu        sync.Mutex // never held during input or output
 	downloads map[blob.Digest]*download
-	closing   map[blob.Digest]chan struct{} // partial files of abandoned downloads, until closed
+	closing   map[blob.Digest]chan struct{} // files of entries that were removed, until closed
+	sessions  map[sessionID]*session
 	stopping  bool
+
 	failures  *lru.Cache[peer.ID, int64] // peer IDs cost nothing to make
-
-	opening singleflight.Group
-
-	traffic Traffic
+	contacts  *lru.Cache[peer.ID, *rate.Limiter]
+	traffic   Traffic
+	countLock sync.Mutex // of read-modify-write on the two caches
 }
 
 // network is what the engine knows of the outside; empty for a node of its own.
@@ -118,10 +139,10 @@ type network struct {
 	members   Membership
 }
 
-// eventQueue is how many events may wait for the loop before their reporters block.
-const eventQueue = 1024
+// inboxSize is how much may wait for the loop before its reporters block.
+const inboxSize = 1024
 
-// maxPeersCounted bounds the peers whose failures are remembered.
+// maxPeersCounted bounds the peers whose failures and tales are remembered.
 const maxPeersCounted = 4096
 
 // New returns an engine that works once Run is called.
@@ -131,50 +152,58 @@ func New(cfg Config) *Engine {
 	if err != nil {
 		panic(err) // the size is a constant above zero
 	}
+	contacts, err := lru.New[peer.ID, *rate.Limiter](maxPeersCounted)
+	if err != nil {
+		panic(err) // as above
+	}
 	return &Engine{
 		failures:  failures,
+		contacts:  contacts,
 		cfg:       cfg,
 		start:     time.Now(),
-		events:    make(chan scheduler.Event, eventQueue),
+		inbox:     make(chan func(context.Context), inboxSize),
 		machine:   scheduler.New(cfg.Scheduler),
 		inspect:   make(chan func(*scheduler.Machine)),
 		hashing:   make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stopped:   make(chan struct{}),
 		downloads: map[blob.Digest]*download{},
 		closing:   map[blob.Digest]chan struct{}{},
+		sessions:  map[sessionID]*session{},
 	}
 }
 
-// Join connects the engine with peers. It must be called before Run, or not at all.
+// Join connects the engine with peers. It must be called before Run and before the first
+// session, or not at all.
 func (e *Engine) Join(s Sessions, d Discovery, m Membership) {
 	e.net = network{sessions: s, discovery: d, members: m}
 }
 
-// Run owns the Machine until ctx ends, and returns when every goroutine it started is done.
+// Run owns the Machine until ctx ends, and returns when every goroutine that the engine
+// started is done.
 func (e *Engine) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer e.wg.Wait()
 	defer cancel()
-	defer e.stop()
+	defer e.Stop()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	idle := time.NewTicker(e.cfg.IdleAfter / 4)
+	idle := time.NewTicker(max(e.cfg.IdleAfter/4, time.Millisecond))
 	defer idle.Stop()
 	for {
 		e.setDeadline(timer)
 		select {
 		case <-ctx.Done():
 			return nil
-		case ev := <-e.events:
-			e.step(ctx, ev)
+		case report := <-e.inbox:
+			report(ctx)
 		case look := <-e.inspect:
 			look(e.machine)
 		case <-timer.C:
-			e.step(ctx, scheduler.Ticked{})
+			e.soon(scheduler.Ticked{})
 		case <-idle.C:
 			e.forgetIdle()
-			e.drain(ctx)
 		}
+		e.drain(ctx)
 	}
 }
 
@@ -186,14 +215,8 @@ func (e *Engine) setDeadline(timer *time.Timer) {
 	timer.Reset(wait)
 }
 
-// step gives one event to the Machine, performs what it asks for, and goes on with what
-// those actions reported at once.
-func (e *Engine) step(ctx context.Context, ev scheduler.Event) {
-	e.pending = append(e.pending, ev)
-	e.drain(ctx)
-}
-
-// drain steps through what was reported inside the loop.
+// drain gives what was reported to the Machine, performs what it asks for, and goes on
+// with what those actions reported at once.
 func (e *Engine) drain(ctx context.Context) {
 	for len(e.pending) > 0 {
 		next := e.pending[0]
@@ -208,15 +231,31 @@ func (e *Engine) drain(ctx context.Context) {
 // soon reports an event from inside the loop, where post would wait for itself.
 func (e *Engine) soon(ev scheduler.Event) { e.pending = append(e.pending, ev) }
 
-// post reports an event from any other goroutine. It is dropped once the loop has ended.
-func (e *Engine) post(ev scheduler.Event) {
+// inLoop has the loop run f, after everything that was reported before. It is for other
+// goroutines than the loop's, blocks while the inbox is full, and does nothing once the
+// loop has ended.
+func (e *Engine) inLoop(f func(ctx context.Context)) {
 	select {
-	case e.events <- ev:
+	case e.inbox <- f:
 	case <-e.stopped:
 	}
 }
 
-// spawn runs work in a goroutine that Run waits for.
+// post reports an event from any goroutine but the loop's.
+func (e *Engine) post(ev scheduler.Event) { e.inLoop(func(context.Context) { e.soon(ev) }) }
+
+// about reports an event about an entry, unless the entry is gone by then: another
+// download of the same blob must not be told of it.
+func (e *Engine) about(d *download, ev scheduler.Event) {
+	e.inLoop(func(context.Context) {
+		if e.find(d.digest) == d {
+			e.soon(ev)
+		}
+	})
+}
+
+// spawn runs work in a goroutine that Run waits for. It is called by the loop, by such a
+// goroutine, or with mu held and stopping false.
 func (e *Engine) spawn(work func()) { e.wg.Go(work) }
 
 func (e *Engine) now() scheduler.Time { return scheduler.Time(time.Since(e.start)) }
@@ -233,7 +272,7 @@ func (e *Engine) Refuse() {
 
 // Ping returns once the loop has answered, or ctx's error: a sign of life.
 func (e *Engine) Ping(ctx context.Context) error {
-	return e.look(ctx, func(*scheduler.Machine) {})
+	return e.look(ctx, func(*scheduler.Machine) { e.find(blob.Digest{}) }) // nobody sits on mu either
 }
 
 // look runs f on the Machine inside the loop.
@@ -241,32 +280,57 @@ func (e *Engine) look(ctx context.Context, f func(*scheduler.Machine)) error {
 	done := make(chan struct{})
 	select {
 	case e.inspect <- func(m *scheduler.Machine) { f(m); close(done) }:
-		<-done
-		return nil
 	case <-e.stopped:
 		return ErrStopping
 	case <-ctx.Done():
 		return fmt.Errorf("ask the engine: %w", context.Cause(ctx))
 	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("ask the engine: %w", context.Cause(ctx))
+	}
 }
 
-// stop ends every download: their bodies fail, their partial files stay.
-func (e *Engine) stop() {
+// Stop ends every download: their bodies fail, their partial files stay. From then on
+// nothing waits for the loop any more. Run stops the engine too; Stop is for one that may
+// never have run.
+func (e *Engine) Stop() {
 	e.Refuse()
-	close(e.stopped)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, d := range e.downloads {
+	e.stopOnce.Do(func() { close(e.stopped) })
+	for _, d := range e.entries() {
 		d.fail(ErrStopping)
 	}
 }
 
-// Close closes every file. It is called after Run returned and the last Body was closed.
+// Close closes every file. It is called after Run returned, the last session ended and
+// the last Body was closed.
 func (e *Engine) Close() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, d := range e.downloads {
+	e.Stop()
+	e.wg.Wait()
+	for _, d := range e.entries() {
 		e.close(d)
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.downloads = map[blob.Digest]*download{}
+}
+
+// entries lists the blobs in memory.
+func (e *Engine) entries() []*download {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	entries := make([]*download, 0, len(e.downloads))
+	for _, d := range e.downloads {
+		entries = append(entries, d)
+	}
+	return entries
+}
+
+// find returns the entry of the blob, or nil.
+func (e *Engine) find(digest blob.Digest) *download {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.downloads[digest]
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/store"
 	"github.com/shoal-project/shoal/pkg/upstream"
 	"github.com/shoal-project/shoal/scheduler"
 )
@@ -138,8 +139,9 @@ func TestLiarCostsNothingButItself(t *testing.T) {
 	}
 	f.tamper["a"] = func(_ blob.ChunkIndex, p []byte) { p[len(p)/2] ^= 1 }
 	var named atomic.Bool
-	b := f.node(t, "b", up, t.TempDir())
-	b.cfg.OnQuarantine = func(string) { named.Store(true) }
+	b := f.nodeWith(t, "b", up, store.Config{Dir: t.TempDir()}, func(c *Config) {
+		c.OnQuarantine = func(string) { named.Store(true) }
+	})
 	got, err := fetch(deadline(t), b.Engine, want)
 	if err != nil || !bytes.Equal(got, content) {
 		t.Fatalf("%d bytes, %v", len(got), err)
@@ -195,11 +197,12 @@ func TestWrongBytesFromUpstreamAreNeverProven(t *testing.T) {
 	}
 	n := newFabric().node(t, "a", up, t.TempDir())
 	_, err := fetch(deadline(t), n.Engine, want)
-	if _, ok := errors.AsType[*AbandonedError](err); !ok {
-		t.Fatalf("err = %v, want an AbandonedError", err)
+	if abandoned, ok := errors.AsType[*AbandonedError](err); !ok || abandoned.Why != scheduler.FaultMismatch {
+		t.Fatalf("err = %v, want a download abandoned for its bytes", err)
 	}
-	if _, err := n.store.Get(want.Blob); err == nil {
-		t.Error("the store holds it")
+	n.awaitClosed(want.Blob)
+	if left := n.store.List(); len(left) != 0 {
+		t.Errorf("the store holds %+v", left)
 	}
 }
 

@@ -50,6 +50,7 @@ type port struct {
 	mu      sync.Mutex
 	queues  map[sessionKey]chan func() // of open sessions: work in order
 	blocked map[peer.ID]bool
+	onBlock func()
 	wg      sync.WaitGroup
 }
 
@@ -61,15 +62,23 @@ type sessionKey struct {
 // node starts an engine over its own store and joins it to the fabric.
 func (f *fabric) node(t *testing.T, name string, up Upstream, dir string) *testNode {
 	t.Helper()
-	st, err := store.Open(store.Config{Dir: dir})
+	return f.nodeWith(t, name, up, store.Config{Dir: dir}, func(*Config) {})
+}
+
+// nodeWith is node with settings of the test's.
+func (f *fabric) nodeWith(t *testing.T, name string, up Upstream, disk store.Config, set func(*Config)) *testNode {
+	t.Helper()
+	st, err := store.Open(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := peer.ID(name)
-	e := New(Config{
+	cfg := Config{
 		Store: st, Upstream: up, Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Scheduler: scheduler.Config{Self: scheduler.PeerID(id), Seed: 1},
-	})
+	}
+	set(&cfg)
+	e := New(cfg)
 	p := &port{fabric: f, self: id, queues: map[sessionKey]chan func(){}, blocked: map[peer.ID]bool{}}
 	e.Join(p, p, p)
 	f.mu.Lock()
@@ -109,7 +118,9 @@ func (n *testNode) stop() {
 		f.mu.Unlock()
 		n.port.disconnectAll()
 		n.cancel()
-		_ = <-n.ended
+		if err := <-n.ended; err != nil {
+			panic(err)
+		}
 		n.port.wg.Wait()
 		n.Close()
 		_ = n.store.Close()
@@ -238,8 +249,6 @@ func (p *port) Provide(key blob.Digest) bool {
 	return true
 }
 
-func (p *port) Withdraw(blob.Digest) {}
-
 func (p *port) Find(_ context.Context, key blob.Digest, _ int) iter.Seq[peer.AddrInfo] {
 	p.fabric.mu.Lock()
 	found := append([]peer.ID(nil), p.fabric.keys[key]...)
@@ -256,6 +265,9 @@ func (p *port) Find(_ context.Context, key blob.Digest, _ int) iter.Seq[peer.Add
 func (p *port) Zone(peer.ID) string { return "" }
 
 func (p *port) Block(who peer.ID, _ time.Duration) {
+	if p.onBlock != nil {
+		p.onBlock()
+	}
 	p.mu.Lock()
 	p.blocked[who] = true
 	p.mu.Unlock()
@@ -371,4 +383,15 @@ func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Helper()
 	w.t.Log(string(bytes.TrimSpace(p)))
 	return len(p), nil
+}
+
+// A recorder keeps what is sent.
+type recorder struct {
+	*port
+	sent chan wire.Message
+}
+
+func (r recorder) Send(_ peer.ID, _ blob.Digest, m wire.Message) error {
+	r.sent <- m
+	return nil
 }

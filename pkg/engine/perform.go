@@ -28,13 +28,13 @@ func (e *Engine) perform(ctx context.Context, action scheduler.Action) {
 	case scheduler.Serve:
 		e.serve(a)
 	case scheduler.RefuseBusy:
-		e.send(a.Peer, a.Blob, wire.Busy{Chunk: a.Chunk})
+		_ = e.send(a.Peer, a.Blob, wire.Busy{Chunk: a.Chunk}) // a session that is gone needs no answer
 	case scheduler.TellHave:
 		e.tellHave(a)
 	case scheduler.TellPeers:
 		e.tellPeers(a)
 	case scheduler.SendChain:
-		e.sendChain(a)
+		e.sendChain(ctx, a)
 	case scheduler.ReadUpstream:
 		e.readUpstream(ctx, a)
 	case scheduler.CancelRead:
@@ -65,12 +65,12 @@ func (e *Engine) disconnect(a scheduler.Disconnect) {
 }
 
 func (e *Engine) cancelAsk(a scheduler.CancelAsk) {
-	e.send(a.Peer, a.Blob, wire.Cancel{Chunk: a.Chunk})
+	_ = e.send(a.Peer, a.Blob, wire.Cancel{Chunk: a.Chunk}) // a session that is gone needs none
 }
 
 func (e *Engine) tellHave(a scheduler.TellHave) {
 	for _, p := range a.Peers {
-		e.send(p, a.Blob, wire.Have{Chunks: a.Chunks})
+		_ = e.send(p, a.Blob, wire.Have{Chunks: a.Chunks}) // news, not an answer
 	}
 }
 
@@ -84,10 +84,13 @@ func (e *Engine) quarantine(a scheduler.Quarantine) {
 	e.cfg.Log.Warn("peer quarantined", "peer", peer.ID(a.Peer).String(), "blob", a.Blob.String(),
 		"why", a.What, "for", time.Duration(a.For))
 	e.failed(peer.ID(a.Peer))
-	if e.cfg.OnQuarantine != nil {
-		e.cfg.OnQuarantine(a.What)
+	e.cfg.OnQuarantine(a.What)
+	for _, d := range e.entries() {
+		d.mu.Lock()
+		d.claims.forsake(a.Peer)
+		d.mu.Unlock()
 	}
 	if e.net.members != nil {
-		e.net.members.Block(peer.ID(a.Peer), time.Duration(a.For))
+		e.spawn(func() { e.net.members.Block(peer.ID(a.Peer), time.Duration(a.For)) })
 	}
 }

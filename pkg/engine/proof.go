@@ -11,7 +11,8 @@ import (
 	"github.com/shoal-project/shoal/scheduler"
 )
 
-// onCore runs work in a goroutine, at most one for each core at a time.
+// onCore runs work in a goroutine, at most one for each core at a time. Only the end of
+// the engine keeps it from running.
 func (e *Engine) onCore(ctx context.Context, work func()) {
 	e.spawn(func() {
 		select {
@@ -26,56 +27,94 @@ func (e *Engine) onCore(ctx context.Context, work func()) {
 
 // checkLink has the store check one chunk under the chain that a peer supplied.
 func (e *Engine) checkLink(ctx context.Context, a scheduler.CheckLink) {
+	var partial *store.Partial
+	var supplied chain.Chain
 	d := e.find(a.Blob)
-	failed := scheduler.LinkChecked{Blob: a.Blob, Chunk: a.Chunk, Supplier: a.Supplier}
-	if d == nil {
-		e.soon(failed)
+	if d != nil {
+		partial, supplied = d.live(), d.useClaim(a.Supplier)
+	}
+	if partial == nil || supplied.IsZero() {
+		// The download ended, or the supplier is in quarantine.
+		e.soon(scheduler.LinkChecked{Blob: a.Blob, Chunk: a.Chunk, Supplier: a.Supplier})
 		return
 	}
-	partial, c := d.live(), d.chainFrom(a.Supplier)
-	if partial == nil || c.IsZero() {
-		e.soon(failed)
-		return
-	}
+	bytes := d.dropped[a.Chunk]
 	e.onCore(ctx, func() {
-		verified, err := partial.CheckLink(a.Chunk, c)
-		var broken *store.LinkError
-		if err != nil && !errors.As(err, &broken) {
-			e.loseChunk(d, a.Chunk, err)
-		}
-		e.post(scheduler.LinkChecked{
-			Blob: a.Blob, Chunk: a.Chunk, Supplier: a.Supplier, Holds: err == nil, Verified: verified,
-		})
+		verified, err := partial.CheckLink(a.Chunk, supplied)
+		e.inLoop(func(ctx context.Context) { e.linkChecked(ctx, d, a, bytes, verified, err) })
 	})
+}
+
+// linkChecked reports a verdict, if it is one about the bytes that the Machine knows: a
+// verdict about others would blame somebody who did nothing. It runs in the loop.
+func (e *Engine) linkChecked(
+	ctx context.Context, d *download, a scheduler.CheckLink, bytes uint64, verified []blob.ChunkIndex, err error,
+) {
+	partial := d.live()
+	if e.find(a.Blob) != d || partial == nil {
+		return
+	}
+	var broken *store.LinkError
+	conclusive := err == nil || errors.As(err, &broken)
+	if errors.Is(err, store.ErrDisk) {
+		e.loseChunk(d, a.Chunk, err)
+	}
+	if (!conclusive || d.dropped[a.Chunk] != bytes) && holds(partial, a.Chunk) {
+		e.checkLink(ctx, a)
+		return
+	}
+	// A chunk that is not here is not here for the Machine either: it believes no verdict about it.
+	e.soon(scheduler.LinkChecked{
+		Blob: a.Blob, Chunk: a.Chunk, Supplier: a.Supplier, Holds: err == nil, Verified: verified,
+	})
+}
+
+func holds(p *store.Partial, i blob.ChunkIndex) bool {
+	r, v, q := p.States()
+	return r.Has(i) || v.Has(i) || q.Has(i)
 }
 
 // hashPrefix extends the blob's own chain from the IV over stored chunks.
 func (e *Engine) hashPrefix(ctx context.Context, a scheduler.HashPrefix) {
+	var partial *store.Partial
 	d := e.find(a.Blob)
-	if d == nil {
-		return
+	if d != nil {
+		partial = d.live()
 	}
-	partial := d.live()
 	if partial == nil {
+		e.soon(scheduler.PrefixHashed{Blob: a.Blob, Next: a.First})
 		return
 	}
 	e.onCore(ctx, func() {
 		next, verified, mismatch, err := partial.HashPrefix(a.First, a.Through)
-		if err != nil {
-			e.loseChunk(d, next, err)
-		}
-		e.post(scheduler.PrefixHashed{Blob: a.Blob, Next: next, Verified: verified, Mismatch: mismatch})
+		e.inLoop(func(context.Context) {
+			if e.find(a.Blob) != d {
+				return
+			}
+			if errors.Is(err, store.ErrDisk) {
+				e.loseChunk(d, next, err)
+			}
+			e.soon(scheduler.PrefixHashed{Blob: a.Blob, Next: next, Verified: verified, Mismatch: mismatch})
+		})
 	})
 }
 
-// loseChunk reports a chunk whose bytes could not be read back.
+// maxLosses is how many chunks of one download may turn out unreadable before the disk
+// is not trusted with it any more: each loss costs another read of the chunk.
+const maxLosses = 8
+
+// loseChunk forgets a chunk whose bytes could not be read back. It runs in the loop.
 func (e *Engine) loseChunk(d *download, i blob.ChunkIndex, err error) {
 	if d.live() == nil || !d.geometry.Valid(i) {
 		return // ended meanwhile
 	}
 	e.cfg.Log.Warn("stored chunk unreadable", "blob", d.digest.String(), "chunk", int(i), "err", err)
+	e.cfg.OnDisk(err)
+	if d.losses++; d.losses >= maxLosses {
+		e.diskFailed(d, err)
+	}
 	e.drop(d, i)
-	e.post(scheduler.ChunkLost{Blob: d.digest, Chunk: i})
+	e.soon(scheduler.ChunkLost{Blob: d.digest, Chunk: i})
 }
 
 func (e *Engine) dropChunk(a scheduler.DropChunk) {
@@ -84,12 +123,20 @@ func (e *Engine) dropChunk(a scheduler.DropChunk) {
 	}
 }
 
+// drop forgets a chunk: at once, because its next bytes may be on their way. It runs in
+// the loop; what it writes is one slot of the state file.
 func (e *Engine) drop(d *download, i blob.ChunkIndex) {
 	partial := d.live()
 	if partial == nil {
 		return
 	}
-	if err := partial.Drop(i); err != nil {
+	d.dropped[i]++
+	err := partial.Drop(i)
+	if errors.Is(err, store.ErrHeld) {
+		d.dropLater[i] = true // an audit has hold of it: what the audit brings is good
+		return
+	}
+	if err != nil {
 		e.cfg.Log.Warn("chunk not dropped", "blob", d.digest.String(), "chunk", int(i), "err", err)
 	}
 }
@@ -100,18 +147,18 @@ func (e *Engine) dropChain(a scheduler.DropChain) {
 		return
 	}
 	d.mu.Lock()
-	delete(d.chains, a.Supplier)
+	d.claims.drop(a.Supplier)
 	d.mu.Unlock()
 	if partial := d.live(); partial != nil {
 		partial.DropLinks()
 	}
 }
 
-// chainFrom is the chain that the peer supplied, or none.
-func (d *download) chainFrom(p scheduler.PeerID) chain.Chain {
+// useClaim is the chain that the peer supplied, or none.
+func (d *download) useClaim(from scheduler.PeerID) chain.Chain {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.chains[p]
+	return d.claims.use(from)
 }
 
 // release has the store prove the blob, serves the clients, and puts it in its place.
@@ -122,20 +169,24 @@ func (e *Engine) release(ctx context.Context, a scheduler.Release) {
 	}
 	partial := d.live()
 	if partial == nil {
-		return
+		return // it ended, or was proven all along and is told so
 	}
 	e.onCore(ctx, func() {
 		if err := partial.Prove(); err != nil {
 			e.cfg.Log.WarnContext(ctx, "blob not proven", "blob", a.Blob.String(), "err", err)
-			e.post(scheduler.PrefixHashed{Blob: a.Blob, Mismatch: true})
+			e.about(d, scheduler.PrefixHashed{Blob: a.Blob, Mismatch: true})
 			return
 		}
-		d.mu.Lock()
-		d.done = true
-		d.notify()
-		d.mu.Unlock()
+		if !d.prove() {
+			return
+		}
 		e.traffic.proven.Add(1)
-		e.post(scheduler.BlobProven(a))
+		e.inLoop(func(context.Context) {
+			if e.find(a.Blob) == d {
+				d.seeding = true
+				e.soon(scheduler.BlobProven(a))
+			}
+		})
 		e.cfg.Log.InfoContext(ctx, "blob proven", "blob", a.Blob.String(), "bytes", int64(d.geometry.Size()),
 			"from_registry", d.fromUpstream.Load(), "from_peers", d.fromPeers.Load(),
 			"seconds", time.Since(d.started).Seconds())
@@ -143,63 +194,46 @@ func (e *Engine) release(ctx context.Context, a scheduler.Release) {
 	})
 }
 
+// prove gives everything to the clients, and reports false if the download ended before.
+func (d *download) prove() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err != nil {
+		return false
+	}
+	d.done, d.committing, d.lastUsed = true, true, time.Now()
+	d.notify()
+	return true
+}
+
 // commit puts a proven blob into its place. A disk that refuses costs only the copy:
 // clients and peers go on with the open file until it is forgotten.
 func (e *Engine) commit(d *download, partial *store.Partial) {
-	if err := partial.Commit(); err != nil {
-		e.cfg.Log.Error("proven blob not kept", "blob", d.digest.String(), "err", err)
-		return
+	err := partial.Commit()
+	if err == nil || errors.Is(err, store.ErrDisk) {
+		e.cfg.OnDisk(err)
 	}
-	proven, err := e.cfg.Store.Get(d.digest)
+	var proven *store.Proven
+	if err == nil {
+		proven, err = e.cfg.Store.Get(d.digest)
+	}
 	if err != nil {
-		e.cfg.Log.Error("proven blob not found again", "blob", d.digest.String(), "err", err)
-		return
+		e.cfg.Log.Error("proven blob not kept", "blob", d.digest.String(), "err", err)
 	}
-	d.mu.Lock()
-	d.proven = proven
-	d.mu.Unlock() // the partial file stays open: a client may be reading from it
+	d.committed(proven)
 }
 
-// abandon ends a download without the blob.
-func (e *Engine) abandon(a scheduler.Abandon) {
-	closed := make(chan struct{})
-	e.mu.Lock()
-	d := e.downloads[a.Blob]
-	if d == nil {
-		e.mu.Unlock()
-		return
-	}
-	delete(e.downloads, a.Blob)
-	e.closing[a.Blob] = closed
-	e.mu.Unlock()
+// committed hands over the blob in its place, if it is there. The partial file stays
+// open: somebody may be reading from it.
+func (d *download) committed(proven *store.Proven) {
 	d.mu.Lock()
-	upErr := d.upErr
-	d.mu.Unlock()
-	e.cfg.Log.Warn("download given up", "blob", a.Blob.String(), "why", a.Why.String(), "upstream", upErr)
-	d.fail(&AbandonedError{Blob: a.Blob, Why: a.Why, Upstream: upErr})
-	e.spawn(func() {
-		e.close(d)
-		e.mu.Lock()
-		delete(e.closing, a.Blob)
-		e.mu.Unlock()
-		close(closed)
-	})
-}
-
-// close closes the files of an entry that nobody can find any more.
-func (e *Engine) close(d *download) {
-	d.mu.Lock()
-	partial, proven := d.partial, d.proven
-	d.partial, d.proven = nil, nil
-	d.mu.Unlock()
-	var errs []error
-	if partial != nil {
-		errs = append(errs, partial.Close())
-	}
-	if proven != nil {
-		errs = append(errs, proven.Close())
-	}
-	if err := errors.Join(errs...); err != nil {
-		e.cfg.Log.Warn("blob not closed", "blob", d.digest.String(), "err", err)
+	defer d.mu.Unlock()
+	d.committing = false
+	switch {
+	case proven == nil:
+	case d.gone:
+		_ = proven.Close() // it was only read
+	default:
+		d.proven = proven
 	}
 }

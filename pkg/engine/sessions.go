@@ -17,9 +17,6 @@ import (
 	"github.com/shoal-project/shoal/scheduler"
 )
 
-// ErrUnknownBlob refuses a session about a blob that this node neither has nor wants.
-var ErrUnknownBlob = errors.New("blob neither here nor wanted")
-
 // findLimit is how many peers one DHT lookup is asked for.
 const findLimit = 40
 
@@ -57,21 +54,41 @@ func (e *Engine) connect(ctx context.Context, a scheduler.Connect) {
 		// On success Joined has reported the session already.
 		if err := e.net.sessions.Connect(ctx, peer.ID(a.Peer), a.Blob, d.geometry.Size()); err != nil {
 			e.cfg.Log.DebugContext(ctx, "no session", "peer", peer.ID(a.Peer).String(), "blob", a.Blob.String(), "err", err)
-			e.post(scheduler.PeerLeft{Blob: a.Blob, Peer: a.Peer, Why: sessionFault(err)})
+			e.inLoop(func(context.Context) { e.notConnected(a, err) })
 		}
 	})
 }
 
-func (e *Engine) askPeer(a scheduler.AskPeer) { e.send(a.Peer, a.Blob, wire.Ask{Chunk: a.Chunk}) }
-
-// send queues a message. A session that is gone reports PeerLeft by itself.
-func (e *Engine) send(p scheduler.PeerID, d blob.Digest, m wire.Message) {
-	if e.net.sessions == nil {
+// notConnected reports that a session could not be opened, unless the peer opened one
+// at the same time. It runs in the loop.
+func (e *Engine) notConnected(a scheduler.Connect, err error) {
+	if e.session(sessionID{peer.ID(a.Peer), a.Blob}) != nil {
 		return
 	}
-	if err := e.net.sessions.Send(peer.ID(p), d, m); err != nil {
+	fault := sessionFault(err)
+	if fault == scheduler.FaultMisbehaved {
+		e.soon(scheduler.PeerMisbehaved{Peer: a.Peer, Blob: a.Blob, What: sentence(err)})
+	}
+	e.soon(scheduler.PeerLeft{Blob: a.Blob, Peer: a.Peer, Why: fault})
+}
+
+func (e *Engine) askPeer(a scheduler.AskPeer) {
+	if err := e.send(a.Peer, a.Blob, wire.Ask{Chunk: a.Chunk}); err != nil {
+		// The session is ending, which PeerLeft will say, or the peer owes too many answers.
+		e.soon(scheduler.PeerRefused(a))
+	}
+}
+
+// send queues a message. A session that is gone reports PeerLeft by itself.
+func (e *Engine) send(p scheduler.PeerID, d blob.Digest, m wire.Message) error {
+	if e.net.sessions == nil {
+		return errNoBytes
+	}
+	err := e.net.sessions.Send(peer.ID(p), d, m)
+	if err != nil {
 		e.cfg.Log.Debug("message not sent", "peer", peer.ID(p).String(), "blob", d.String(), "err", err)
 	}
+	return err
 }
 
 // serve queues one chunk for the peer and reports when it is through.
@@ -79,12 +96,13 @@ func (e *Engine) serve(a scheduler.Serve) {
 	ended := scheduler.UploadEnded(a)
 	d := e.find(a.Blob)
 	if d == nil || e.net.sessions == nil {
+		_ = e.send(a.Peer, a.Blob, wire.Busy{Chunk: a.Chunk})
 		e.soon(ended)
 		return
 	}
 	n := int64(d.geometry.Length(a.Chunk))
 	body := func() (io.ReadCloser, error) {
-		r, err := d.chunk(a.Chunk)
+		r, err := e.chunk(d, a.Chunk)
 		if err != nil {
 			return nil, fmt.Errorf("open chunk %d: %w", a.Chunk, err)
 		}
@@ -96,11 +114,41 @@ func (e *Engine) serve(a scheduler.Serve) {
 			e.traffic.toPeers.Add(n)
 			e.traffic.toPeersRate.Add(time.Now(), blob.ByteCount(n))
 		}
-		e.post(ended)
+		e.about(d, ended)
 	}
 	if err := e.net.sessions.SendChunk(peer.ID(a.Peer), a.Blob, a.Chunk, body, done); err != nil {
 		e.soon(ended)
 	}
+}
+
+// chunk opens chunk i for a peer: R, V or proven, never Q; the store sees to that.
+func (e *Engine) chunk(d *download, i blob.ChunkIndex) (io.Reader, error) {
+	partial, proven := d.files()
+	g := d.geometry
+	switch {
+	case proven != nil:
+		r := io.NewSectionReader(proven, int64(g.Offset(i)), int64(g.Length(i)))
+		return &watchedReader{r: r, failed: func(err error) { e.lose(d, err) }}, nil
+	case partial != nil:
+		return partial.ReadServable(i)
+	default:
+		return nil, errNoBytes
+	}
+}
+
+// A watchedReader tells when a proven blob's file does not give its bytes.
+type watchedReader struct {
+	r      io.Reader
+	failed func(error)
+}
+
+// Read implements io.Reader.
+func (w *watchedReader) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if unreadable(err) {
+		w.failed(err)
+	}
+	return n, err
 }
 
 func (e *Engine) tellPeers(a scheduler.TellPeers) {
@@ -111,177 +159,49 @@ func (e *Engine) tellPeers(a scheduler.TellPeers) {
 	for _, p := range a.Peers {
 		told.Contacts = append(told.Contacts, e.net.members.Contact(peer.ID(p)))
 	}
-	e.send(a.Peer, a.Blob, told)
+	_ = e.send(a.Peer, a.Blob, told) // news, not an answer
 }
 
 // sendChain sends the chain that this node checked or built itself.
-func (e *Engine) sendChain(a scheduler.SendChain) {
+func (e *Engine) sendChain(ctx context.Context, a scheduler.SendChain) {
 	d := e.find(a.Blob)
 	if d == nil {
 		return
 	}
-	e.spawn(func() {
-		c, err := d.ownChain()
-		if err != nil {
-			e.cfg.Log.Warn("no chain to send", "blob", a.Blob.String(), "err", err)
+	send := func(c chain.Chain) {
+		for _, p := range a.Peers {
+			_ = e.send(p, a.Blob, wire.Chain{Inner: c.Inner()}) // a gift, not an answer
+		}
+	}
+	partial, proven := d.files()
+	if partial != nil { // proven here just now: the chain is in memory
+		if c, err := partial.Chain(); err == nil {
+			e.spawn(func() { send(c) })
 			return
 		}
-		for _, p := range a.Peers {
-			e.send(p, a.Blob, wire.Chain{Inner: c.Inner()})
+	}
+	if proven == nil {
+		return
+	}
+	e.onCore(ctx, func() { // without a chain file the whole blob is hashed
+		c, err := proven.Chain()
+		if err == nil {
+			send(c)
+			return
+		}
+		e.cfg.Log.WarnContext(ctx, "no chain to send", "blob", a.Blob.String(), "err", err)
+		if errors.Is(err, store.ErrMismatch) || errors.Is(err, store.ErrDisk) && unreadable(err) {
+			e.lose(d, err)
 		}
 	})
 }
 
-// ownChain is the proven blob's chain.
-func (d *download) ownChain() (chain.Chain, error) {
-	d.mu.Lock()
-	partial, proven := d.partial, d.proven
-	d.mu.Unlock()
-	switch {
-	case proven != nil:
-		return proven.Chain()
-	case partial != nil:
-		return partial.Chain()
-	default:
-		return chain.Chain{}, errNoBytes
-	}
-}
+// ErrRefused is wrapped by errors of Sessions for a session that the peer, or this node,
+// does not want: nobody is to blame.
+var ErrRefused = errors.New("session refused")
 
-// The methods below are what p2p/exchange calls; they run in its goroutines.
-
-// Accept says whether a peer may open a session about the blob: only one that this node
-// downloads or holds, of the size that this node knows itself.
-func (e *Engine) Accept(_ context.Context, p peer.ID, digest blob.Digest, size blob.ByteCount) error {
-	d, err := e.hold(digest)
-	if err != nil {
-		return err
-	}
-	if d.geometry.Size() != size {
-		e.post(scheduler.PeerMisbehaved{Peer: scheduler.PeerID(p), Blob: digest, What: "claims another blob size"})
-		return fmt.Errorf("%w: of %d bytes", ErrUnknownBlob, size)
-	}
-	return nil
-}
-
-// Joined reports an open session.
-func (e *Engine) Joined(p peer.ID, digest blob.Digest) {
-	if d := e.find(digest); d != nil {
-		d.mu.Lock()
-		d.sessions++
-		d.mu.Unlock()
-	}
-	zone := ""
-	if e.net.members != nil {
-		zone = e.net.members.Zone(p)
-	}
-	e.post(scheduler.PeerJoined{Blob: digest, Peer: scheduler.PeerID(p), Zone: zone})
-}
-
-// Left reports a session that is over.
-func (e *Engine) Left(p peer.ID, digest blob.Digest, err error) {
-	if d := e.find(digest); d != nil {
-		d.mu.Lock()
-		d.sessions--
-		d.lastUsed = time.Now()
-		d.mu.Unlock()
-	}
-	fault := sessionFault(err)
-	if fault != scheduler.FaultCancelled {
-		e.failed(p)
-	}
-	if fault == scheduler.FaultMisbehaved {
-		e.post(scheduler.PeerMisbehaved{Peer: scheduler.PeerID(p), Blob: digest, What: err.Error()})
-	}
-	e.post(scheduler.PeerLeft{Blob: digest, Peer: scheduler.PeerID(p), Why: fault})
-}
-
-// Received reports one message of a session.
-func (e *Engine) Received(p peer.ID, digest blob.Digest, m wire.Message) {
-	from := scheduler.PeerID(p)
-	switch m := m.(type) {
-	case wire.Have:
-		e.post(scheduler.PeerHas{Blob: digest, Peer: from, Chunks: m.Chunks})
-	case wire.Ask:
-		e.post(scheduler.PeerAsked{Blob: digest, Peer: from, Chunk: m.Chunk})
-	case wire.Cancel:
-		e.post(scheduler.PeerCancelled{Blob: digest, Peer: from, Chunk: m.Chunk})
-	case wire.Busy:
-		e.post(scheduler.PeerRefused{Blob: digest, Peer: from, Chunk: m.Chunk})
-	case wire.Chain:
-		e.chainArrived(from, digest, m)
-	case wire.Peers:
-		e.peersTold(from, digest, m)
-	case wire.Hello, wire.Chunk:
-		// The exchange answers both itself.
-	}
-}
-
-// chainArrived keeps a peer's claim. The ends of the chain are this node's own.
-func (e *Engine) chainArrived(from scheduler.PeerID, digest blob.Digest, m wire.Chain) {
-	d := e.find(digest)
-	if d == nil || d.live() == nil {
-		return
-	}
-	c, err := chain.New(d.geometry, digest, m.Inner)
-	if err != nil {
-		e.post(scheduler.PeerMisbehaved{Peer: from, Blob: digest, What: err.Error()})
-		return
-	}
-	d.mu.Lock()
-	_, had := d.chains[from]
-	if len(d.chains) < maxChains || had {
-		d.chains[from] = c
-	}
-	d.mu.Unlock()
-	e.post(scheduler.ChainArrived{Blob: digest, Peer: from})
-}
-
-// maxChains bounds the claimed chains kept for one blob.
-const maxChains = 8
-
-func (e *Engine) peersTold(from scheduler.PeerID, digest blob.Digest, m wire.Peers) {
-	if e.net.members == nil {
-		return
-	}
-	var told []scheduler.PeerID
-	for _, c := range m.Contacts {
-		if id, err := e.net.members.Introduce(c); err == nil {
-			told = append(told, scheduler.PeerID(id))
-		}
-	}
-	e.post(scheduler.PeersTold{Blob: digest, Peer: from, Peers: told})
-}
-
-// Chunk stores a chunk that was asked for, as Q.
-func (e *Engine) Chunk(p peer.ID, digest blob.Digest, i blob.ChunkIndex, body io.Reader) error {
-	from := scheduler.PeerID(p)
-	d := e.find(digest)
-	var partial *store.Partial
-	if d != nil {
-		partial = d.live()
-	}
-	if partial == nil {
-		return nil // nobody wants it any more; the exchange drains it
-	}
-	counted := &countingReader{r: body, count: func(n int) {
-		now := time.Now()
-		d.fromPeers.Add(int64(n))
-		d.peerRate.Add(now, blob.ByteCount(n))
-		e.traffic.fromPeers.Add(int64(n))
-		e.traffic.peersRate.Add(now, blob.ByteCount(n))
-	}}
-	err := partial.WriteChunk(i, store.FromPeer, counted)
-	if errors.Is(err, store.ErrHeld) {
-		e.post(scheduler.PeerRefused{Blob: digest, Peer: from, Chunk: i}) // the ask is over; another was faster
-		return nil
-	}
-	if err != nil {
-		e.post(scheduler.PeerRefused{Blob: digest, Peer: from, Chunk: i})
-		return fmt.Errorf("store chunk %d: %w", i, err)
-	}
-	e.post(scheduler.ChunkArrived{Blob: digest, Peer: from, Chunk: i})
-	return nil
-}
+// ErrPeerLeft is wrapped by errors given to Left for a session that the peer ended in good order.
+var ErrPeerLeft = errors.New("the peer ended the session")
 
 // A Violation is an error that says that the peer, and not the network, is at fault.
 type Violation interface {
@@ -289,14 +209,28 @@ type Violation interface {
 	Violation() bool
 }
 
+// sessionFault says to the Machine what the end of a session means. What happened on
+// this node (a full disk, a cancelled context) is never the peer's fault.
 func sessionFault(err error) scheduler.Fault {
 	var v Violation
 	switch {
-	case err == nil, errors.Is(err, context.Canceled):
+	case err == nil:
 		return scheduler.FaultCancelled
 	case errors.As(err, &v) && v.Violation():
 		return scheduler.FaultMisbehaved
+	case errors.Is(err, context.Canceled), errors.Is(err, ErrStopping):
+		return scheduler.FaultCancelled
+	case errors.Is(err, ErrRefused), errors.Is(err, ErrPeerLeft):
+		return scheduler.FaultGone
 	default:
 		return scheduler.FaultTransient
 	}
+}
+
+// maxSentence bounds what is remembered of a violation, in bytes.
+const maxSentence = 200
+
+func sentence(err error) string {
+	s := err.Error()
+	return s[:min(len(s), maxSentence)]
 }

@@ -67,12 +67,7 @@ func (e *Engine) Downloads(ctx context.Context) ([]DownloadView, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	entries := make([]*download, 0, len(e.downloads))
-	for _, d := range e.downloads {
-		entries = append(entries, d)
-	}
-	e.mu.Unlock()
+	entries := e.entries()
 	views := make([]DownloadView, 0, len(entries))
 	for _, d := range entries {
 		views = append(views, d.view(machine[d.digest]))
@@ -97,10 +92,12 @@ func (d *download) view(m scheduler.BlobView) DownloadView {
 		Blob: d.digest, Image: d.image, Size: d.geometry.Size(), Proven: d.done, Started: d.started,
 		FromUpstream: blob.ByteCount(d.fromUpstream.Load()), FromPeers: blob.ByteCount(d.fromPeers.Load()),
 		RateUpstream: blob.ByteCount(d.upRate.Rate(now)), RatePeers: blob.ByteCount(d.peerRate.Rate(now)),
-		Clients: d.bodies, Sessions: max(0, d.sessions), Seeders: m.Seeders, Have: d.geometry.Size(),
+		Clients: d.bodies, Sessions: d.sessions, Seeders: m.Seeders,
 	}
-	if d.partial != nil && !d.done {
-		v.Have = 0
+	switch {
+	case d.done:
+		v.Have = v.Size
+	case d.partial != nil:
 		r, verified, q := d.partial.States()
 		for _, set := range []blob.Bitset{r, verified, q} {
 			for i := range set.All() {
@@ -114,8 +111,10 @@ func (d *download) view(m scheduler.BlobView) DownloadView {
 // Quarantined lists the peers that are refused now.
 func (e *Engine) Quarantined(ctx context.Context) ([]scheduler.QuarantineView, error) {
 	var list []scheduler.QuarantineView
-	err := e.look(ctx, func(m *scheduler.Machine) { list = m.Quarantined(e.now()) })
-	return list, err
+	if err := e.look(ctx, func(m *scheduler.Machine) { list = m.Quarantined(e.now()) }); err != nil {
+		return nil, err // and list may still be written to
+	}
+	return list, nil
 }
 
 // Wall turns the scheduler's time into the wall clock's.
@@ -124,16 +123,14 @@ func (e *Engine) Wall(at scheduler.Time) time.Time { return e.start.Add(time.Dur
 // Failures counts the asks that the peer did not answer with a right chunk in time, and
 // the sessions that broke.
 func (e *Engine) Failures(p peer.ID) int64 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	n, _ := e.failures.Peek(p)
 	return n
 }
 
 // failed counts one failure of the peer.
 func (e *Engine) failed(p peer.ID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.countLock.Lock()
+	defer e.countLock.Unlock()
 	n, _ := e.failures.Get(p)
 	e.failures.Add(p, n+1)
 }
