@@ -53,7 +53,16 @@ func refuseUnasked(t *testing.T, node *Node, image Image) {
 		"/v2/private/app/manifests/1", "/v2/private/app/manifests/" + image.Manifest,
 		"/v2/private/app/blobs/" + image.Layers[0].Digest, "/v2/private/app/blobs/" + image.Layers[1].Digest,
 	}
+	token, err := node.lab.Registry.tokens.sign("owner", []grant{
+		{Type: "repository", Name: "private/app", Actions: []string{"pull"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, path := range paths {
+		if status, _ := node.Ask(path, "Bearer "+token); status != http.StatusOK {
+			t.Errorf("%s with a good token: status %d", path, status)
+		}
 		for _, authorization := range []string{"", "Bearer forged", "Basic Z3Vlc3Q6d3Jvbmc="} {
 			if status, _ := node.Ask(path, authorization); status != http.StatusUnauthorized {
 				t.Errorf("%s with authorization %q: status %d", path, authorization, status)

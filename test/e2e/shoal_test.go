@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 const (
@@ -50,9 +52,9 @@ func (n *Node) startDaemon(program ...string) {
 		"--listen", mirrorAddress,
 		"--data-dir", filepath.Join(n.dir, "shoal"),
 		"--admin-socket", d.socket,
-		"--p2p-listen", "/ip4/0.0.0.0/tcp/" + p2pPort,
+		"--p2p-listen", "/ip4/0.0.0.0/tcp/"+p2pPort,
 		"--p2p-secret-file", n.lab.secret(),
-		"--upstream", registry.Host + "=" + registry.URL(),
+		"--upstream", registry.Host+"="+registry.URL(),
 		"--metrics-listen", metricsAddress,
 		"--log-level", "debug",
 		"--log-format", "text",
@@ -208,7 +210,7 @@ func (n *Node) Ask(path, authorization string) (int, []byte) {
 	n.lab.t.Helper()
 	ctx, cancel := context.WithTimeout(n.lab.t.Context(), patience)
 	defer cancel()
-	header := make(http.Header)
+	header := http.Header{"Accept": {string(types.OCIImageIndex), string(types.OCIManifestSchema1), "*/*"}}
 	if authorization != "" {
 		header.Set("Authorization", authorization)
 	}
