@@ -80,6 +80,8 @@ func (d *download) join(last bool) (proven bool, err error) {
 type Body struct {
 	engine   *Engine
 	download *download
+	given    bool // bytes were reported as available
+	rewrites int  // of the download, when the first were
 	closing  sync.Once
 }
 
@@ -89,14 +91,17 @@ func (b *Body) Size() blob.ByteCount { return b.download.geometry.Size() }
 // Available waits until at least one byte at off may be given to a client, and returns
 // how many may be from there on: bytes that this node read from the registry itself, or,
 // with proven, every byte to the end of the blob. At the end of the blob it waits for
-// the proof and returns 0.
+// the proof and returns 0. Once bytes that it reported turned out wrong, it returns an error
+// that wraps ErrWrongBytes: what follows would make a whole that hashes to something else.
 func (b *Body) Available(ctx context.Context, off blob.ByteCount) (n blob.ByteCount, proven bool, err error) {
 	d := b.download
 	for {
 		d.mu.Lock()
-		done, ended, changed, partial := d.done, d.err, d.changed, d.partial
+		done, ended, changed, partial, rewrites := d.done, d.err, d.changed, d.partial, d.rewrites
 		d.mu.Unlock()
 		switch {
+		case b.given && rewrites != b.rewrites:
+			return 0, false, fmt.Errorf("blob %s: %w", d.digest.Short(), ErrWrongBytes)
 		case done:
 			return max(0, d.geometry.Size()-off), true, nil
 		case ended != nil:
@@ -104,6 +109,7 @@ func (b *Body) Available(ctx context.Context, off blob.ByteCount) (n blob.ByteCo
 		}
 		if partial != nil {
 			if n := partial.AvailableFrom(off); n > 0 {
+				b.given, b.rewrites = true, rewrites
 				return n, false, nil
 			}
 		}

@@ -46,6 +46,8 @@ type download struct {
 	changed    chan struct{} // closed and replaced when more may be read
 	sources    []upstream.Source
 	upErr      error // what upstream said last, if that was a no
+	rewrites   int   // how often bytes went that clients may have been given
+	worthless  bool  // what is on disk is wrong: it goes when the files are closed
 	diskErr    error // the disk's first failure
 	claims     claims
 	reads      map[scheduler.ReadID]context.CancelFunc
@@ -217,6 +219,24 @@ func (d *download) live() *store.Partial {
 	return d.partial
 }
 
+// ErrWrongBytes means that bytes from upstream turned out not to be those that the digest
+// names, and that a client may have some of them.
+var ErrWrongBytes = errors.New("upstream's bytes do not hash to the digest")
+
+// rewrote notes that bytes which clients may have been given are gone: their bodies end.
+func (d *download) rewrote() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rewrites++
+	d.notify()
+}
+
+// servable reports whether chunk i may have been given to clients.
+func servable(p *store.Partial, i blob.ChunkIndex) bool {
+	_, err := p.ReadServable(i)
+	return err == nil
+}
+
 // An AbandonedError reports a download that ended without the blob.
 type AbandonedError struct {
 	Blob blob.Digest
@@ -260,7 +280,9 @@ func (d *download) abandoned(why scheduler.Fault) *AbandonedError {
 		err.Local = d.diskErr
 	case scheduler.FaultGone, scheduler.FaultUnauthorized, scheduler.FaultTransient, scheduler.FaultNoSource:
 		err.Upstream = d.upErr
-	case scheduler.FaultNone, scheduler.FaultCancelled, scheduler.FaultMisbehaved, scheduler.FaultMismatch:
+	case scheduler.FaultMismatch:
+		err.Upstream, d.worthless = ErrWrongBytes, true
+	case scheduler.FaultNone, scheduler.FaultCancelled, scheduler.FaultMisbehaved:
 	}
 	return err
 }

@@ -186,6 +186,42 @@ func TestUpstreamThatMisbehavesIsSurvived(t *testing.T) {
 	}
 }
 
+// Whoever was given bytes that turned out wrong gets no more of the blob: with the right rest
+// it would be complete, and wrong. What was wrong is not given to the next client.
+func TestWrongBytesEndEveryBodyThatHasSome(t *testing.T) {
+	content, want := makeBlob(1 << 20)
+	up := upstreamOf(content)
+	reread := make(chan struct{})
+	up.disturb = func(n int64, body []byte) ([]byte, error) {
+		if n == 1 {
+			bad := bytes.Clone(body)
+			bad[10] ^= 1
+			return bad, nil
+		}
+		<-reread // until the first client has some
+		return body, nil
+	}
+	n := newFabric().node(t, "a", up, t.TempDir())
+	body, err := n.Open(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := body.Available(deadline(t), 0); err != nil || got == 0 {
+		t.Fatalf("Available = %d, %v", got, err)
+	}
+	close(reread)
+	_, _, err = body.Available(deadline(t), want.Size)
+	if !errors.Is(err, ErrWrongBytes) {
+		t.Errorf("the first client's body ended with %v", err)
+	}
+	if err := body.Close(); err != nil {
+		t.Error(err)
+	}
+	if got, err := fetch(deadline(t), n.Engine, want); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("the next client got %d bytes, %v", len(got), err)
+	}
+}
+
 // A registry that serves other bytes under the digest is never believed.
 func TestWrongBytesFromUpstreamAreNeverProven(t *testing.T) {
 	content, want := makeBlob(1 << 20)
@@ -197,8 +233,18 @@ func TestWrongBytesFromUpstreamAreNeverProven(t *testing.T) {
 	}
 	n := newFabric().node(t, "a", up, t.TempDir())
 	_, err := fetch(deadline(t), n.Engine, want)
-	if abandoned, ok := errors.AsType[*AbandonedError](err); !ok || abandoned.Why != scheduler.FaultMismatch {
-		t.Fatalf("err = %v, want a download abandoned for its bytes", err)
+	if !errors.Is(err, ErrWrongBytes) {
+		t.Fatalf("err = %v, want ErrWrongBytes", err)
+	}
+	// It is read once more before it is given up.
+	for ctx := deadline(t); ; {
+		_, err := fetch(ctx, n.Engine, want)
+		if abandoned, ok := errors.AsType[*AbandonedError](err); ok && abandoned.Why == scheduler.FaultMismatch {
+			break
+		}
+		if !errors.Is(err, ErrWrongBytes) {
+			t.Fatalf("err = %v, want ErrWrongBytes", err)
+		}
 	}
 	n.awaitClosed(want.Blob)
 	if left := n.store.List(); len(left) != 0 {

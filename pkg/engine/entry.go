@@ -203,7 +203,6 @@ func (e *Engine) retire(d *download, leave func() bool) bool {
 			<-before
 		}
 		e.close(d)
-		e.discardWrong(d)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if e.closing[d.digest] == closed {
@@ -211,18 +210,6 @@ func (e *Engine) retire(d *download, leave func() bool) bool {
 		}
 	})
 	return true
-}
-
-// discardWrong removes what a download left behind whose bytes from the registry do not
-// hash to the digest: they would count as R again, and go to clients.
-func (e *Engine) discardWrong(d *download) {
-	abandoned, ok := errors.AsType[*AbandonedError](d.why())
-	if !ok || abandoned.Why != scheduler.FaultMismatch {
-		return
-	}
-	if err := e.cfg.Store.Delete(d.digest); err != nil && !errors.Is(err, store.ErrNotFound) {
-		e.cfg.Log.Warn("wrong bytes not removed", "blob", d.digest.String(), "err", err)
-	}
 }
 
 // awaitClosed waits until the files of an entry that was removed are closed.
@@ -238,7 +225,7 @@ func (e *Engine) awaitClosed(digest blob.Digest) {
 // close closes the files of an entry that nobody can find any more.
 func (e *Engine) close(d *download) {
 	d.mu.Lock()
-	partial, proven := d.partial, d.proven
+	partial, proven, worthless := d.partial, d.proven, d.worthless
 	d.partial, d.proven = nil, nil
 	d.mu.Unlock()
 	var errs []error
@@ -247,6 +234,11 @@ func (e *Engine) close(d *download) {
 	}
 	if proven != nil {
 		errs = append(errs, proven.Close())
+	}
+	if worthless {
+		if err := e.cfg.Store.Delete(d.digest); !errors.Is(err, store.ErrNotFound) {
+			errs = append(errs, err)
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		e.cfg.Log.Warn("blob not closed", "blob", d.digest.String(), "err", err)

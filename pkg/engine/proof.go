@@ -131,6 +131,9 @@ func (e *Engine) drop(d *download, i blob.ChunkIndex) {
 		return
 	}
 	d.dropped[i]++
+	if servable(partial, i) {
+		d.rewrote()
+	}
 	err := partial.Drop(i)
 	if errors.Is(err, store.ErrHeld) {
 		d.dropLater[i] = true // an audit has hold of it: what the audit brings is good

@@ -198,11 +198,15 @@ func (e *Engine) audit(ctx context.Context, d *download, i blob.ChunkIndex) (sam
 		return false, err
 	}
 	defer func() { _ = body.Close() }()
+	given := servable(partial, i)
 	same, err = partial.Replace(i, body)
 	if err != nil {
 		return false, e.notWritten(d, body, err)
 	}
 	_ = d.heard(nil)
+	if given && !same {
+		d.rewrote()
+	}
 	d.more()
 	return same, nil
 }
