@@ -36,7 +36,8 @@ func (s *swarm) Resolve(ctx context.Context, repo upstream.Repository, ref upstr
 	question := resolve.Question{Registry: repo.Registry, Repository: repo.Name, Reference: ref.String()}
 	connected := s.someMembers()
 	answers := s.ask(ctx, connected, question)
-	if len(answers) > 0 || len(connected) < askedAtRandom || ctx.Err() != nil {
+	inTime := context.Cause(ctx) == nil
+	if len(answers) > 0 || len(connected) < askedAtRandom || !inTime {
 		return answers, nil
 	}
 	return s.ask(ctx, s.announcers(ctx, key, connected), question), nil

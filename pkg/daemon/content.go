@@ -23,15 +23,41 @@ func (b blobs) Start(want proxy.Want) error {
 
 // Open implements proxy.Blobs.
 func (b blobs) Open(_ context.Context, want proxy.Want) (proxy.Body, error) {
-	body, err := b.engine.Open(engine.Want(want))
+	opened, err := b.engine.Open(engine.Want(want))
 	if err != nil {
-		return nil, err
+		return nil, wrongBytes(err)
 	}
-	return body, nil
+	return body{opened}, nil
+}
+
+// body is the engine's body with errors that the proxy knows.
+type body struct{ *engine.Body }
+
+// Available implements proxy.Body.
+func (b body) Available(ctx context.Context, off blob.ByteCount) (blob.ByteCount, bool, error) {
+	n, proven, err := b.Body.Available(ctx, off)
+	return n, proven, wrongBytes(err)
+}
+
+// ReadAt implements proxy.Body.
+func (b body) ReadAt(p []byte, off int64) (int, error) {
+	n, err := b.Body.ReadAt(p, off)
+	return n, wrongBytes(err)
+}
+
+// wrongBytes says that what clients were given of a download does not hash to its digest.
+func wrongBytes(err error) error {
+	if errors.Is(err, engine.ErrWrongBytes) {
+		return fmt.Errorf("%w: %w", proxy.ErrWrongBytes, err)
+	}
+	return err
 }
 
 // manifests is the store as the proxy wants it.
-type manifests struct{ store *store.Store }
+type manifests struct {
+	store *store.Store
+	disk  func(error) // is told of a disk that fails
+}
 
 // Bytes implements proxy.Store.
 func (m manifests) Bytes(d blob.Digest, limit blob.ByteCount) ([]byte, error) {
@@ -50,7 +76,13 @@ func (m manifests) Size(d blob.Digest) (blob.ByteCount, error) {
 }
 
 // PutBytes implements proxy.Store.
-func (m manifests) PutBytes(d blob.Digest, p []byte) error { return m.store.PutBytes(d, p) }
+func (m manifests) PutBytes(d blob.Digest, p []byte) error {
+	err := m.store.PutBytes(d, p)
+	if errors.Is(err, store.ErrDisk) {
+		m.disk(err)
+	}
+	return err
+}
 
 func notHeld(err error) error {
 	if errors.Is(err, store.ErrNotFound) {

@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/shoal-project/shoal/pkg/admin"
 	"github.com/shoal-project/shoal/pkg/config"
 	"github.com/shoal-project/shoal/pkg/engine"
@@ -29,49 +27,54 @@ type Build struct {
 	Commit  string
 }
 
-const (
-	// bodiesWait is how long bodies in flight may take once the daemon was told to stop.
-	bodiesWait = 10 * time.Second
-	// cutWait is how long cut bodies may take to notice.
-	cutWait = 2 * time.Second
-)
-
 // A node is a daemon's parts. Whatever is nil was not started.
 type node struct {
-	cfg   config.Config
-	log   *slog.Logger
-	build Build
-	start time.Time
+	cfg    config.Config
+	log    *slog.Logger
+	build  Build
+	timing timing
+	start  time.Time
 
 	store    *store.Store
 	upstream *upstream.Client
+	tokens   *http.Transport
 	swarm    *swarm
 	engine   *engine.Engine
 	proxy    *proxy.Proxy
 	metrics  *metrics.Metrics
-	warnings *warnings
+	warnings warnings
+	disk     diskState
 }
 
 // Run runs a node until ctx ends, and then stops it: no new downloads, bodies in flight
 // finish or are cut within ten seconds, the store is closed last. Errors are sentences
-// for whoever started it.
-func Run(ctx context.Context, cfg config.Config, log *slog.Logger, build Build) (err error) {
-	n := &node{cfg: cfg, log: log, build: build, start: time.Now(), warnings: newWarnings()}
+// for whoever started it. After an error that wraps ErrStuck parts of it may still be
+// running: the process should end.
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, build Build) error {
+	n := &node{cfg: cfg, log: log, build: build, start: time.Now(), timing: defaultTiming()}
+	return n.run(ctx)
+}
+
+func (n *node) run(ctx context.Context) (err error) {
 	listeners, err := n.listen(ctx)
 	if err != nil {
 		return err
 	}
 	defer listeners.close()
-	if err := n.open(); err != nil {
+	defer func() {
+		if !errors.Is(err, ErrStuck) { // or this would hang as well
+			err = errors.Join(err, n.within(n.timing.close, "close", n.close))
+		}
+	}()
+	if err := n.open(); err != nil { //nolint:contextcheck // the parts live until close, not until ctx ends
 		return err
 	}
-	defer func() { err = errors.Join(err, n.close()) }()
-	adminServer, err := admin.Listen(ctx, admin.Config{Socket: cfg.AdminSocket, Source: n, Log: log})
+	adminServer, err := admin.Listen(ctx, admin.Config{Socket: n.cfg.AdminSocket, Source: n, Log: n.log})
 	if err != nil {
 		return err
 	}
-	log.Info("shoal is ready", "version", build.Version, "clients", listeners.clients.Addr().String(),
-		"peer", n.peerID(), "upstreams", len(cfg.Upstreams), "data", cfg.DataDir)
+	n.log.InfoContext(ctx, "shoal is ready", "version", n.build.Version, "clients", listeners.clients.Addr().String(),
+		"peer", n.peerID(), "upstreams", len(n.cfg.Upstreams), "data", n.cfg.DataDir)
 	return n.serve(ctx, listeners, adminServer)
 }
 
@@ -105,13 +108,8 @@ func (n *node) listen(ctx context.Context) (l listeners, err error) {
 	return l, nil
 }
 
-// open makes every part, from the store up.
+// open makes every part, from the store up. After an error close closes what was made.
 func (n *node) open() (err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, n.close())
-		}
-	}()
 	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("cannot use the data folder: %w (choose another --data-dir, or run as root)", err)
 	}
@@ -122,27 +120,40 @@ func (n *node) open() (err error) {
 	if n.upstream, err = upstream.New(upstreams); err != nil {
 		return err
 	}
-	for _, w := range upstreams.Warnings() {
-		n.log.Warn("upstream", "warning", w)
-		n.warnings.add("upstream_insecure", w)
-	}
+	n.warn(upstreams)
 	if n.swarm, err = openSwarm(n); err != nil {
 		return err
 	}
 	n.engine = engine.New(engine.Config{
 		Store: n.store, Upstream: n.upstream, Log: n.log, BackgroundMax: n.cfg.BackgroundMaxSize,
-		Scheduler: scheduler.Config{Self: scheduler.PeerID(n.swarm.id()), Zone: n.cfg.Zone, Seed: seed()},
-		OnQuarantine: func(string) {
-			n.metrics.Quarantined("misbehaved")
-		},
+		Scheduler:    scheduler.Config{Self: scheduler.PeerID(n.swarm.id()), Zone: n.cfg.Zone, Seed: seed()},
+		OnQuarantine: func(what string) { n.metrics.Quarantined(classOf(what)) },
+		OnDisk:       n.disk.tell,
 	})
 	if n.proxy, err = n.newProxy(); err != nil {
 		return err
 	}
-	if err := n.swarm.join(n); err != nil {
+	if n.metrics, err = n.newMetrics(); err != nil { // before peers can be quarantined
 		return err
 	}
-	return n.newMetrics()
+	return n.swarm.join(n)
+}
+
+// warn takes note of what works and deserves attention. The command has logged what the
+// settings say already.
+func (n *node) warn(upstreams upstream.Config) {
+	for _, w := range upstreams.Warnings() {
+		n.log.Warn("upstream", "warning", w)
+		n.warnings.add("upstream_insecure", w)
+	}
+	settings := n.cfg
+	if len(settings.P2PSecretFiles) == 0 {
+		n.warnings.add("no_secret", "no --p2p-secret-file: this node runs alone and shares nothing with others")
+		settings.P2PSecretFiles = []string{"said already"}
+	}
+	for _, w := range settings.Warnings() {
+		n.warnings.add("setting", w)
+	}
 }
 
 func (n *node) newProxy() (*proxy.Proxy, error) {
@@ -151,9 +162,10 @@ func (n *node) newProxy() (*proxy.Proxy, error) {
 		return nil, errors.New("net/http has another default transport")
 	}
 	tags := proxy.TagFile(filepath.Join(n.cfg.DataDir, "tags.json"))
+	n.tokens = tokens.Clone()
 	deps := proxy.Deps{
-		Upstream: n.upstream, Blobs: blobs{n.engine}, Store: manifests{n.store}, Tags: tags, Log: n.log,
-		Tokens: tokens.Clone(),
+		Upstream: n.upstream, Blobs: blobs{n.engine}, Store: manifests{n.store, n.disk.tell}, Tags: tags, Log: n.log,
+		Tokens: n.tokens,
 	}
 	if !n.swarm.alone() {
 		deps.Members = n.swarm
@@ -175,121 +187,30 @@ func (n *node) proxyConfig() proxy.Config {
 	}
 }
 
-func (n *node) newMetrics() (err error) {
-	n.metrics, err = metrics.New(metrics.Config{
+func (n *node) newMetrics() (*metrics.Metrics, error) {
+	return metrics.New(metrics.Config{
 		Version: n.build.Version, Commit: n.build.Commit, Pprof: n.cfg.Pprof,
 		Status: n.Status, Outcomes: n.outcomes,
 		Live:  n.engine.Ping,
 		Ready: n.engine.Ping,
 	})
-	return err
 }
 
-// serve runs every part until ctx ends or one of them fails.
-func (n *node) serve(ctx context.Context, l listeners, adminServer *admin.Server) error {
-	// The parts below the clients outlive them: a body in flight needs the engine.
-	below, stopBelow := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopBelow()
-	lower, below := errgroup.WithContext(below)
-	lower.Go(func() error { return n.engine.Run(below) })
-	lower.Go(func() error { return n.swarm.run(below, n.engine) })
-	lower.Go(func() error { return n.proxy.Run(below) })
-	lower.Go(func() error { return n.watch(below) })
-
-	upper, ctx := errgroup.WithContext(ctx)
-	upper.Go(func() error {
-		select { // a part below that fails ends the whole
-		case <-below.Done():
-			return errPartEnded
-		case <-ctx.Done():
-			return nil
-		}
-	})
-	upper.Go(func() error { return n.serveClients(ctx, l.clients) })
-	upper.Go(func() error { return adminServer.Serve(ctx) })
-	if l.metrics != nil {
-		upper.Go(func() error {
-			return serveHTTP(ctx, newMetricsServer(n.metrics.Handler(), n.log), l.metrics, time.Second)
-		})
-	}
-	upperErr := upper.Wait()
-	stopBelow()
-	lowerErr := lower.Wait()
-	if errors.Is(upperErr, errPartEnded) && lowerErr != nil {
-		return lowerErr
-	}
-	return errors.Join(upperErr, lowerErr)
-}
-
-var errPartEnded = errors.New("a part of the daemon ended by itself")
-
-// serveClients serves the proxy. When ctx ends it takes no new downloads, lets bodies
-// finish for a while, and then cuts them so that the client sees FIN and resumes elsewhere.
-func (n *node) serveClients(ctx context.Context, l net.Listener) error {
-	bodies, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
-	server := proxy.NewServer(n.proxyConfig(), n.metrics.Instrument(n.proxy), n.log)
-	server.BaseContext = func(net.Listener) context.Context { return bodies }
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serve clients: %w", err)
-	case <-ctx.Done():
-	}
-	n.log.Info("stopping", "wait", bodiesWait)
-	n.engine.Refuse()
-	grace, done := context.WithTimeout(context.WithoutCancel(ctx), bodiesWait)
-	defer done()
-	if err := server.Shutdown(grace); err != nil {
-		cut() // handlers end with http.ErrAbortHandler, which closes by FIN
-		last, done := context.WithTimeout(context.WithoutCancel(ctx), cutWait)
-		defer done()
-		if err := server.Shutdown(last); err != nil {
-			_ = server.Close()
-		}
-	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve clients: %w", err)
-	}
-	return nil
-}
-
-// serveHTTP runs a small server until ctx ends.
-func serveHTTP(ctx context.Context, server *http.Server, l net.Listener, wait time.Duration) error {
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serve %s: %w", l.Addr(), err)
-	case <-ctx.Done():
-	}
-	grace, done := context.WithTimeout(context.WithoutCancel(ctx), wait)
-	defer done()
-	if err := server.Shutdown(grace); err != nil {
-		_ = server.Close()
-	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve %s: %w", l.Addr(), err)
-	}
-	return nil
-}
-
-func newMetricsServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-}
-
-// close closes the parts in reverse order.
+// close closes the parts in reverse order: sessions before the files they read, the
+// store last.
 func (n *node) close() error {
 	var errs []error
 	if n.engine != nil {
-		n.engine.Close()
+		n.engine.Stop() // nobody waits for its loop any more
 	}
 	if n.swarm != nil {
 		errs = append(errs, n.swarm.close())
+	}
+	if n.engine != nil {
+		n.engine.Close()
+	}
+	if n.tokens != nil {
+		n.tokens.CloseIdleConnections()
 	}
 	if n.upstream != nil {
 		n.upstream.Close()

@@ -36,6 +36,9 @@ func (n *node) Status(ctx context.Context) (admin.Status, error) {
 		Traffic: n.traffic(), Store: n.storeStatus(),
 		Quarantined: quarantined, Warnings: n.warnings.list(),
 	}
+	if w, failing := n.disk.warning(); failing {
+		status.Warnings = append(status.Warnings, w)
+	}
 	for _, d := range downloads {
 		if !d.Proven {
 			status.Downloads = append(status.Downloads, downloadStatus(d))
@@ -164,13 +167,12 @@ func (n *node) outcomes() []metrics.Outcome {
 
 func (n *node) peerID() string { return n.swarm.id().String() }
 
-// warnings are what an operator should see to. Safe for concurrent use.
+// warnings are what an operator should see to. The zero value is ready, and safe for
+// concurrent use.
 type warnings struct {
 	mu  sync.Mutex
 	all []admin.Warning
 }
-
-func newWarnings() *warnings { return &warnings{} }
 
 // maxWarnings bounds the list; more are in the log.
 const maxWarnings = 32

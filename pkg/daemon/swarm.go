@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/shoal-project/shoal/p2p"
 	"github.com/shoal-project/shoal/p2p/admission"
@@ -16,7 +18,6 @@ import (
 	"github.com/shoal-project/shoal/p2p/exchange"
 	"github.com/shoal-project/shoal/p2p/resolve"
 	"github.com/shoal-project/shoal/pkg/admin"
-	"github.com/shoal-project/shoal/pkg/engine"
 	"github.com/shoal-project/shoal/pkg/wire"
 )
 
@@ -27,6 +28,7 @@ type swarm struct {
 	discovery *discovery.Discovery
 	exchange  *exchange.Exchange
 	resolve   *resolve.Service
+	announcer *announcer
 	rates     rates
 }
 
@@ -71,14 +73,34 @@ func (s *swarm) join(n *node) (err error) {
 	if s.alone() {
 		return nil
 	}
-	s.exchange = exchange.New(s.host.Host(), n.engine, exchange.Config{Logger: n.log})
-	n.engine.Join(s.exchange, s.discovery, s)
+	if s.announcer, err = newAnnouncer(s.discovery, announcedMost); err != nil {
+		return err
+	}
+	h := handler{Engine: n.engine, joined: make(chan struct{})}
+	s.exchange = exchange.New(s.host.Host(), h, exchange.Config{
+		Logger:   n.log,
+		Violated: func(p peer.ID, v *exchange.ViolationError) { n.engine.Violated(p, v.Blob, v) },
+	})
+	n.engine.Join(sessions{s.exchange}, s.announcer, s)
+	close(h.joined)
 	s.resolve, err = resolve.New(s.host.Host(), answerer{n.proxy}, resolve.Config{Logger: n.log})
 	return err
 }
 
-// run tells the engine how many members there are, until ctx ends.
-func (s *swarm) run(ctx context.Context, e *engine.Engine) error {
+// run keeps the engine told of how many members there are, and the members of what this
+// node has, until ctx ends.
+func (s *swarm) run(ctx context.Context, n *node) error {
+	var also sync.WaitGroup
+	defer also.Wait()
+	if !s.alone() {
+		also.Go(func() {
+			n.announceHeld(s.announcer)
+			_ = every(ctx, n.timing.sweep, func(ctx context.Context) error {
+				n.sweepAnnounced(ctx, s.announcer)
+				return nil
+			})
+		})
+	}
 	counts, stop := s.host.Watch()
 	defer stop()
 	sample := time.NewTicker(sampleEvery)
@@ -91,11 +113,12 @@ func (s *swarm) run(ctx context.Context, e *engine.Engine) error {
 			if s.exchange != nil {
 				s.rates.sample(now, s.host.Members(), s.exchange)
 			}
-		case n, ok := <-counts:
+		case members, ok := <-counts:
 			if !ok {
+				<-ctx.Done() // the host is closed: this node stops
 				return nil
 			}
-			e.MembersCounted(n)
+			n.engine.MembersCounted(members)
 		}
 	}
 }
@@ -182,14 +205,30 @@ func (s *swarm) Introduce(c wire.Contact) (peer.ID, error) {
 	if err != nil {
 		return "", fmt.Errorf("a peer exchange names no peer: %w", err)
 	}
+	if id == s.id() {
+		return id, nil // the scheduler knows itself
+	}
+	if addrs := dialable(c.Addresses); len(addrs) > 0 {
+		s.host.Host().Peerstore().AddAddrs(id, addrs, peerstore.TempAddrTTL)
+	}
+	return id, nil
+}
+
+// dialable keeps, of addresses that a member claims, a few that this node may dial: TCP
+// at an IP address that could be a node's. Names are not looked up for strangers.
+func dialable(raw [][]byte) []ma.Multiaddr {
 	var addrs []ma.Multiaddr
-	for _, raw := range c.Addresses[:min(len(c.Addresses), contactAddrs)] {
-		addr, err := ma.NewMultiaddrBytes(raw)
-		if err != nil {
-			return "", fmt.Errorf("a peer exchange has a malformed address: %w", err)
+	for _, b := range raw {
+		addr, err := ma.NewMultiaddrBytes(b)
+		if err != nil || len(addr) != 2 || len(addrs) == contactAddrs {
+			continue
+		}
+		ip, err := manet.ToIP(addr)
+		_, tcpErr := addr.ValueForProtocol(ma.P_TCP)
+		if err != nil || tcpErr != nil || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
+			continue
 		}
 		addrs = append(addrs, addr)
 	}
-	s.host.Host().Peerstore().AddAddrs(id, addrs, peerstore.TempAddrTTL)
-	return id, nil
+	return addrs
 }
