@@ -97,7 +97,7 @@ func TestDocumentsArriveAsTheyAre(t *testing.T) {
 	src := &source{
 		status: admin.Status{
 			Version: "v1", PeerID: "P", Membership: admin.MembershipJoined, Members: 2,
-			Traffic:   admin.Traffic{FromRegistry: 1, FromPeers: 20, FromStore: 300},
+			Traffic:   admin.Traffic{FromRegistry: 1, FromPeers: 20, FromStore: 300, ToClients: 321},
 			Downloads: []admin.Download{{Blob: b, StartedAt: later, Size: 4, Have: 1}, {Blob: a, StartedAt: earlier, Image: &c}},
 			Warnings:  []admin.Warning{{Code: "disk_full", Message: "the disk is full"}},
 		},
@@ -115,7 +115,7 @@ func TestDocumentsArriveAsTheyAre(t *testing.T) {
 		t.Errorf("status %+v", status)
 	}
 	if status.Traffic.RegistrySpared != 320 {
-		t.Errorf("the registry was spared %d bytes, want what came from peers and the store", status.Traffic.RegistrySpared)
+		t.Errorf("the registry was spared %d bytes, want what clients got and it did not send", status.Traffic.RegistrySpared)
 	}
 	if len(status.Downloads) != 2 || status.Downloads[0].Blob != a || *status.Downloads[0].Image != c || status.Downloads[1].Percent() != 25 {
 		t.Errorf("downloads %+v, want the oldest first", status.Downloads)

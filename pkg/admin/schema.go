@@ -69,8 +69,8 @@ type Traffic struct {
 	ToPeers blob.ByteCount `json:"to_peers_bytes"`
 	// ToClients is what was sent to clients.
 	ToClients blob.ByteCount `json:"to_clients_bytes"`
-	// RegistrySpared is FromPeers + FromStore: what would have been read from the
-	// registry without Shoal. Set by the server.
+	// RegistrySpared is what clients were given beyond what was read from the registry:
+	// ToClients - FromRegistry, and 0 while more was read than given. Set by the server.
 	RegistrySpared blob.ByteCount `json:"registry_spared_bytes"`
 	// UpstreamRequests is how many requests were sent to upstream registries.
 	UpstreamRequests int64 `json:"upstream_requests"`

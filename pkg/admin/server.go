@@ -177,7 +177,7 @@ func (s *Server) status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	d.SchemaVersion, d.Time = SchemaVersion, s.config.Now().UTC()
-	d.Traffic.RegistrySpared = d.Traffic.FromPeers + d.Traffic.FromStore
+	d.Traffic.RegistrySpared = max(0, d.Traffic.ToClients-d.Traffic.FromRegistry)
 	slices.SortFunc(d.Downloads, func(a, b Download) int {
 		if c := a.StartedAt.Compare(b.StartedAt); c != 0 {
 			return c
