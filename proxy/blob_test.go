@@ -206,6 +206,27 @@ func TestBlobReadThrough(t *testing.T) {
 			t.Errorf("counted %d direct bytes", got)
 		}
 	})
+	t.Run("while bytes are read", func(t *testing.T) {
+		k, d := pulled(t, layer, nil)
+		k.blobs.update(func() {
+			k.blobs.content[d], k.blobs.rows[d] = layer, 200_000
+			k.blobs.onRead = func() error {
+				k.blobs.rows[d], k.blobs.failed[d] = 0, full
+				return errors.New("the partial file is closed")
+			}
+		})
+		k.blob("GET", d).want(t, 200).wantBytes(t, layer)
+	})
+	t.Run("bytes that are announced and never given", func(t *testing.T) {
+		k, d := pulled(t, layer, nil)
+		k.blobs.update(func() {
+			k.blobs.content[d], k.blobs.rows[d] = layer, 200_000
+			k.blobs.onRead = func() error { return errors.New("unreadable") }
+		})
+		if a := k.blob("GET", d); a.err == nil && a.code == http.StatusOK {
+			t.Errorf("answer %d with %d bytes", a.code, len(a.body))
+		}
+	})
 	t.Run("wrong bytes", func(t *testing.T) {
 		k, d := pulled(t, layer, nil)
 		k.blobs.refuse = full

@@ -69,6 +69,7 @@ type fakeBlobs struct {
 	proven  map[blob.Digest]bool
 	failed  map[blob.Digest]error
 	refuse  error         // Open's answer
+	onRead  func() error  // may fail a ReadAt; called under the lock
 	changed chan struct{} // closed and replaced on every change
 	open    int
 }
@@ -156,6 +157,11 @@ func (b *fakeBody) Available(ctx context.Context, off blob.ByteCount) (blob.Byte
 func (b *fakeBody) ReadAt(p []byte, off int64) (int, error) {
 	b.blobs.mu.Lock()
 	defer b.blobs.mu.Unlock()
+	if b.blobs.onRead != nil {
+		if err := b.blobs.onRead(); err != nil {
+			return 0, err
+		}
+	}
 	n := copy(p, b.blobs.content[b.want.Blob][off:])
 	if n < len(p) {
 		return n, io.EOF

@@ -37,6 +37,9 @@ type feed struct {
 	// time is never.
 	headersAt, dropAt, directAt time.Time
 	proven                      bool
+	// failedRead says that available bytes could not be read before, at unread.
+	failedRead bool
+	unread     blob.ByteCount
 }
 
 // newFeed prepares to send s of body through out.
@@ -87,10 +90,9 @@ func (f *feed) run(ctx context.Context) error {
 		case f.proven:
 			return f.sendProven(f.pos, f.span.End())
 		case f.pos < end:
-			if err := f.out.copyAt(f.body, f.pos, end); err != nil {
+			if err := f.sendAvailable(end); err != nil {
 				return err
 			}
-			f.pos = end
 			f.dropAt = time.Now().Add(f.proxy.config.DripEvery)
 		default:
 			direct, err := f.wait(ctx)
@@ -102,6 +104,24 @@ func (f *feed) run(ctx context.Context) error {
 			}
 		}
 	}
+	return nil
+}
+
+// sendAvailable sends the available bytes [f.pos, end). When they cannot be read after
+// all, it is left to wait to find out what became of the download; but where the body
+// announced bytes that it does not give, once is enough.
+func (f *feed) sendAvailable(end blob.ByteCount) error {
+	before := f.out.sent
+	err := f.out.copyAt(f.body, f.pos, end)
+	f.pos += f.out.sent - before
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, errLeft) || f.unread == f.pos && f.failedRead {
+		return err
+	}
+	f.failedRead, f.unread = true, f.pos
+	f.avail = f.pos
 	return nil
 }
 
