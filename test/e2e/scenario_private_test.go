@@ -21,7 +21,7 @@ func TestPrivateImage(t *testing.T) {
 		}
 		node.Check(image.Tagged, image)
 	}
-	wantRead(t, lab, 0, image.Size()/20, second)
+	wantRead(t, lab, image, 0, 0.05, second)
 
 	// On both nodes everything is there now. The errors are the token server's and the
 	// registry's own, as a pull without Shoal brings them.
