@@ -139,10 +139,23 @@ func (m *Machine) peerHas(s *swarm, ev PeerHas) {
 			continue
 		}
 		p.count++
-		if s.holders[i] == 0 && !first && !s.proven && s.chunks[i].state == missing {
+		if s.holders[i] == 0 && !s.proven && s.chunks[i].state == missing && (!first || m.midRun(s, ev.Chunks, i)) {
 			m.claim(s, p, i)
 		}
 		s.holders[i]++
 	}
 	m.leaveSeeder(s, p)
+}
+
+// midRun reports whether the set holds only a part of the run of chunk i. Who says so in its
+// first words is probably reading the rest; one that was restarted in the middle of a run
+// is believed for as long, and then passed over.
+func (m *Machine) midRun(s *swarm, chunks blob.Bitset, i blob.ChunkIndex) bool {
+	first, end := m.bounds(s, s.runOf(i, m.cfg.Run))
+	for at := first; at < end; at++ {
+		if !chunks.Has(at) {
+			return true
+		}
+	}
+	return false
 }
