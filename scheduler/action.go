@@ -63,6 +63,14 @@ type TellHave struct {
 	Chunks blob.Bitset
 }
 
+// TellReading tells the peers which chunks this node reads from upstream now: so nobody else
+// need read them. It replaces what was told before; no spans: none any more.
+type TellReading struct {
+	Blob  blob.Digest
+	Peers []PeerID
+	Spans []Span
+}
+
 // TellPeers names other members of the swarm to the peer (peer exchange).
 type TellPeers struct {
 	Blob  blob.Digest
@@ -153,6 +161,7 @@ func (CancelAsk) action()    {}
 func (Serve) action()        {}
 func (RefuseBusy) action()   {}
 func (TellHave) action()     {}
+func (TellReading) action()  {}
 func (TellPeers) action()    {}
 func (SendChain) action()    {}
 func (ReadUpstream) action() {}

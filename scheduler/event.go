@@ -26,6 +26,9 @@ type DownloadStarted struct {
 // fresh credential, after reads failed for want of one.
 type UpstreamKnown struct{ Blob blob.Digest }
 
+// UpstreamWhole means: the registry ignores Range for the blob. A part costs everything before it.
+type UpstreamWhole struct{ Blob blob.Digest }
+
 // BlobHeld means: the store holds the whole, proven blob, and a peer or a client will ask for it.
 type BlobHeld struct {
 	Blob blob.Digest
@@ -71,6 +74,23 @@ type PeerHas struct {
 	Blob   blob.Digest
 	Peer   PeerID
 	Chunks blob.Bitset
+}
+
+// A Span is a row of adjacent chunks.
+type Span struct{ First, Count blob.ChunkIndex }
+
+// End is the index behind the last chunk of the span.
+func (s Span) End() blob.ChunkIndex { return s.First + s.Count }
+
+// MaxSpans bounds the spans that one peer may say it reads.
+const MaxSpans = 4
+
+// PeerReads means: the peer reads these chunks from upstream now and no others. It replaces
+// what it said before.
+type PeerReads struct {
+	Blob  blob.Digest
+	Peer  PeerID
+	Spans []Span
 }
 
 // PeersTold means: the peer named others of the blob's swarm (peer exchange).
@@ -186,6 +206,7 @@ type Ticked struct{}
 
 func (DownloadStarted) event() {}
 func (UpstreamKnown) event()   {}
+func (UpstreamWhole) event()   {}
 func (BlobHeld) event()        {}
 func (BlobLost) event()        {}
 func (ClientAsked) event()     {}
@@ -195,6 +216,7 @@ func (PeersFound) event()      {}
 func (PeerJoined) event()      {}
 func (PeerLeft) event()        {}
 func (PeerHas) event()         {}
+func (PeerReads) event()       {}
 func (PeersTold) event()       {}
 func (PeerAsked) event()       {}
 func (PeerCancelled) event()   {}

@@ -49,6 +49,8 @@ func (m *Machine) Step(now Time, ev Event) []Action {
 		m.start(ev)
 	case UpstreamKnown:
 		m.on(ev.Blob, m.upstreamKnown)
+	case UpstreamWhole:
+		m.on(ev.Blob, func(*swarm) {})
 	case BlobHeld:
 		m.hold(ev)
 	case BlobLost:
@@ -68,7 +70,7 @@ func (m *Machine) Step(now Time, ev Event) []Action {
 		for _, s := range m.order {
 			s.dirty = s.dirty || s.wake <= m.now
 		}
-	case PeersFound, PeerJoined, PeerLeft, PeerHas, PeersTold, PeerAsked, PeerCancelled, UploadEnded, PeerRefused:
+	case PeersFound, PeerJoined, PeerLeft, PeerHas, PeerReads, PeersTold, PeerAsked, PeerCancelled, UploadEnded, PeerRefused:
 		m.stepPeer(ev)
 	case ChunkArrived, ReadProgressed, ReadEnded, ChainArrived, LinkChecked, PrefixHashed, ChunkAudited, ChunkLost:
 		m.stepChunk(ev)
@@ -88,6 +90,8 @@ func (m *Machine) stepPeer(ev Event) {
 		m.on(ev.Blob, func(s *swarm) { m.peerLeft(s, ev) })
 	case PeerHas:
 		m.on(ev.Blob, func(s *swarm) { m.peerHas(s, ev) })
+	case PeerReads:
+		m.on(ev.Blob, func(*swarm) {})
 	case PeersTold:
 		m.on(ev.Blob, func(s *swarm) { m.learn(s, ev.Peers) })
 	case PeerAsked:
