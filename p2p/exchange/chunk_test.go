@@ -150,7 +150,8 @@ func TestCancelledBeforeItWasSent(t *testing.T) {
 	}
 }
 
-// Messages go before chunks that are queued, and increments of Have go as one.
+// Messages go before chunks that are queued. Increments of Have go as one and of Reading only
+// the newest, behind Have: what was read is not read by others before they learn that it is here.
 func TestMessagesOvertakeChunks(t *testing.T) {
 	a, b := pair(t, Config{})
 	d := digestOf(1)
@@ -165,6 +166,10 @@ func TestMessagesOvertakeChunks(t *testing.T) {
 		b.send(a, d, wire.Have{Chunks: chunks})
 	}
 	b.send(a, d, wire.Ask{Chunk: 9})
+	newest := wire.Reading{Spans: []wire.Span{{First: 4, Count: 1}}}
+	for _, m := range []wire.Reading{{Spans: []wire.Span{{First: 3, Count: 2}}}, {}, newest} {
+		b.send(a, d, m)
+	}
 	slow.release()
 	for _, done := range []<-chan error{first, second} {
 		if err := result(t, done); err != nil {
@@ -172,11 +177,12 @@ func TestMessagesOvertakeChunks(t *testing.T) {
 		}
 	}
 	a.waitChunk(d, 1)
-	want := []string{"joined", "chunk 0", "wire.Have", "wire.Ask", "chunk 1"}
+	want := []string{"joined", "chunk 0", "wire.Have", "wire.Reading", "wire.Ask", "chunk 1"}
 	if got := a.kinds(); !slices.Equal(got, want) {
 		t.Errorf("the order was %v, want %v", got, want)
 	}
 	a.waitMessage(d, wire.Have{Chunks: setOf(11, 2, 3, 10)})
+	a.waitMessage(d, newest)
 	if shared.Count() != 1 {
 		t.Error("a message was changed after it was sent")
 	}

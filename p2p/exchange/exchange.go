@@ -16,7 +16,7 @@ import (
 )
 
 // ProtocolID names the protocol. A change of pkg/wire's messages changes it.
-const ProtocolID protocol.ID = "/shoal/exchange/1"
+const ProtocolID protocol.ID = "/shoal/exchange/2"
 
 // An Exchange holds this node's sessions. It is safe for concurrent use.
 type Exchange struct {
@@ -83,7 +83,7 @@ func (e *Exchange) Close() {
 	e.wg.Wait()
 }
 
-// Send queues a message for the peer: Have, Ask, Cancel, Busy, Chain or Peers. It never
+// Send queues a message for the peer: Have, Ask, Cancel, Busy, Chain, Peers or Reading. It never
 // blocks. The message must not be changed afterwards.
 //
 // Some messages need not go out, and nil is returned all the same: an Ask for a chunk that is

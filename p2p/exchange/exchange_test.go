@@ -38,6 +38,7 @@ func TestSession(t *testing.T) {
 			wire.Have{Chunks: setOf(11, 3, 10)},
 			wire.Chain{Inner: slices.Repeat([]chain.State{{7}}, 10)},
 			wire.Peers{Contacts: []wire.Contact{{Peer: "somebody", Addresses: [][]byte{{1}}}}},
+			wire.Reading{Spans: []wire.Span{{First: 1, Count: 2}, {First: 9, Count: 2}}},
 			wire.Ask{Chunk: 10},
 			wire.Ask{Chunk: 3},
 			wire.Ask{Chunk: 4},
@@ -209,7 +210,7 @@ func TestSendRefuses(t *testing.T) {
 			t.Errorf("Send of %T: %v", m, err)
 		}
 	}
-	for _, m := range []wire.Message{wire.Ask{Chunk: 11}, wire.Have{Chunks: setOf(3)}, wire.Chain{}} {
+	for _, m := range []wire.Message{wire.Ask{Chunk: 11}, wire.Have{Chunks: setOf(3)}, wire.Chain{}, wire.Reading{Spans: []wire.Span{{First: 10, Count: 2}}}} {
 		if err := a.Send(b.ID(), d, m); !errors.Is(err, wire.ErrMalformed) {
 			t.Errorf("Send of %#v: %v", m, err)
 		}
@@ -296,6 +297,7 @@ func TestDisconnectFlushes(t *testing.T) {
 			wire.Chain{Inner: make([]chain.State, 10)},
 			wire.Ask{Chunk: 1},
 			wire.Peers{},
+			wire.Reading{},
 		}
 		for _, m := range want {
 			a.send(b, d, m)

@@ -19,7 +19,7 @@ type Handler interface {
 	Accept(ctx context.Context, p peer.ID, d blob.Digest, size blob.ByteCount) error
 	// Joined reports a session that is open, whoever opened it.
 	Joined(p peer.ID, d blob.Digest)
-	// Received reports a message: Have, Ask, Cancel, Busy, Chain or Peers. It is within the
+	// Received reports a message: Have, Ask, Cancel, Busy, Chain, Peers or Reading. It is within the
 	// limits of pkg/wire, and a Busy or a Cancel is about an ask that is still open.
 	Received(p peer.ID, d blob.Digest, m wire.Message)
 	// Chunk takes a chunk that was asked for, if only before a Cancel. body yields exactly its

@@ -9,13 +9,14 @@ import (
 )
 
 // maxMessages is how many messages may wait for the writer. Increments of Have, which may be
-// many, wait as one.
+// many, wait as one, and of Reading only the latest waits.
 const maxMessages = 1024
 
 // A queue is what waits for the writer of one session. Owned by session.mu.
 type queue struct {
-	have     blob.Bitset // not told yet; of length 0 if there is nothing
-	haveOwn  bool        // have is the queue's own and not a message's
+	have     blob.Bitset   // not told yet; of length 0 if there is nothing
+	haveOwn  bool          // have is the queue's own and not a message's
+	reading  *wire.Reading // the latest, if it was not told yet
 	messages []wire.Message
 	chunks   []upload
 }
@@ -60,13 +61,17 @@ func (q *queue) takeBack(ask wire.Ask) bool {
 	return true
 }
 
-// takeMessages empties the queue of messages.
+// takeMessages empties the queue of messages. Have comes before Reading: between the two a
+// chunk that was read would seem to be neither here nor on its way.
 func (q *queue) takeMessages() []wire.Message {
 	taken := q.messages
+	if q.reading != nil {
+		taken = slices.Insert(taken, 0, wire.Message(*q.reading))
+	}
 	if q.have.Len() > 0 {
 		taken = slices.Insert(taken, 0, wire.Message(wire.Have{Chunks: q.have}))
 	}
-	q.messages, q.have, q.haveOwn = nil, blob.Bitset{}, false
+	q.messages, q.reading, q.have, q.haveOwn = nil, nil, blob.Bitset{}, false
 	return taken
 }
 

@@ -50,7 +50,7 @@ func (s *session) receive(m wire.Message) error {
 		return s.receiveChunk(m)
 	case wire.Busy:
 		return s.receiveBusy(m)
-	case wire.Have, wire.Chain, wire.Peers:
+	case wire.Have, wire.Chain, wire.Peers, wire.Reading:
 		s.tell(m)
 	}
 	return nil

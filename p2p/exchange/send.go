@@ -36,6 +36,9 @@ func (s *session) enqueue(m wire.Message) error {
 	case wire.Have:
 		s.queue.addHave(m.Chunks)
 		return nil
+	case wire.Reading:
+		s.queue.reading = &m
+		return nil
 	case wire.Ask:
 		if fresh, err := s.asks.ask(m.Chunk); !fresh {
 			return err

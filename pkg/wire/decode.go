@@ -52,6 +52,8 @@ func decodeBody(field kind, p *parser, g blob.Geometry) (Message, error) {
 		return decodeChain(p, g)
 	case peersField:
 		return decodePeers(p)
+	case readingField:
+		return decodeReading(p)
 	default:
 		return nil, malformed("unknown message %d", field)
 	}

@@ -18,6 +18,7 @@ const (
 	busyField
 	chainField
 	peersField
+	readingField
 )
 
 // Append appends m to b as a frame. It refuses, with b as it was and an error that wraps
@@ -68,6 +69,8 @@ func bodyOf(m Message) body {
 		return chainBody(m)
 	case Peers:
 		return peersBody(m)
+	case Reading:
+		return readingBody(m)
 	}
 	panic("wire: a message of an unknown kind")
 }

@@ -26,6 +26,8 @@ func FuzzDecode(f *testing.F) {
 			Cancel{},
 			Busy{},
 			Chunk{Chunk: g.Last(), Length: g.Length(g.Last())},
+			Reading{},
+			Reading{Spans: []Span{{0, 1}, {g.Last(), 1}}[:min(2, g.Chunks())]},
 			Peers{Contacts: []Contact{{Peer: "a"}, {Peer: "b", Addresses: [][]byte{{1}, {2, 3}}}}},
 		}
 		if g.Chunks() < 1000 {

@@ -75,6 +75,8 @@ func Check(m Message, g blob.Geometry) error {
 		}
 	case Peers:
 		return checkPeers(m)
+	case Reading:
+		return checkReading(m, g)
 	}
 	return nil
 }

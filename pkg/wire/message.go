@@ -49,11 +49,19 @@ type Contact struct {
 	Addresses [][]byte // multiaddrs in their binary form
 }
 
-func (Hello) message()  {}
-func (Have) message()   {}
-func (Ask) message()    {}
-func (Cancel) message() {}
-func (Chunk) message()  {}
-func (Busy) message()   {}
-func (Chain) message()  {}
-func (Peers) message()  {}
+// Reading says which chunks the sender reads from upstream now and no others. It replaces what
+// the sender said before.
+type Reading struct{ Spans []Span }
+
+// A Span is a row of adjacent chunks, of one at least.
+type Span struct{ First, Count blob.ChunkIndex }
+
+func (Hello) message()   {}
+func (Have) message()    {}
+func (Ask) message()     {}
+func (Cancel) message()  {}
+func (Chunk) message()   {}
+func (Busy) message()    {}
+func (Chain) message()   {}
+func (Peers) message()   {}
+func (Reading) message() {}

@@ -51,6 +51,11 @@ func (p *parser) index() blob.ChunkIndex {
 	return blob.ChunkIndex(p.uint(1, 1<<31-1))
 }
 
+// count takes a number of chunks, the second field where there is one. Check bounds it.
+func (p *parser) count() blob.ChunkIndex {
+	return blob.ChunkIndex(p.uint(2, 1<<31-1))
+}
+
 // next takes the tag of the field if it is next. Such tags are one byte.
 func (p *parser) next(field protowire.Number, form protowire.Type) bool {
 	if p.bad || len(p.rest) == 0 || uint64(p.rest[0]) != protowire.EncodeTag(field, form) {

@@ -89,6 +89,9 @@ func TestEncodings(t *testing.T) {
 			g,
 			"16 4214 0a04 0a026d65 0a0c 0a03796f75 12020102 120103",
 		},
+		{Reading{}, g, "02 4a00"},
+		{Reading{Spans: []Span{{0, 21}}}, g, "06 4a04 0a02 1015"},
+		{Reading{Spans: []Span{{0, 2}, {2, 1}, {20, 1}}}, g, "12 4a10 0a02 1002 0a04 08021001 0a04 08141001"},
 	} {
 		frame, err := Append(nil, c.m, c.g)
 		if err != nil {
@@ -108,7 +111,7 @@ func messages(g blob.Geometry) *rapid.Generator[Message] {
 	return rapid.Custom(func(t *rapid.T) Message {
 		i := blob.ChunkIndex(rapid.Int32Range(0, int32(g.Last())).Draw(t, "chunk"))
 		raw := func(most int) *rapid.Generator[[]byte] { return rapid.SliceOfN(rapid.Byte(), 1, most) }
-		switch rapid.IntRange(0, 7).Draw(t, "kind") {
+		switch rapid.IntRange(0, 8).Draw(t, "kind") {
 		case 0:
 			m := Hello{Size: blob.ByteCount(rapid.Int64Range(0, int64(blob.MaxSize)).Draw(t, "size"))}
 			copy(m.Blob[:], rapid.SliceOfN(rapid.Byte(), 31, 31).Draw(t, "digest"))
@@ -139,6 +142,14 @@ func messages(g blob.Geometry) *rapid.Generator[Message] {
 			var m Chain
 			for n := range g.Last() {
 				m.Inner = append(m.Inner, chain.State{byte(n), byte(n >> 8), 0xff})
+			}
+			return m
+		case 7:
+			var m Reading
+			for next := blob.ChunkIndex(0); len(m.Spans) < MaxSpans && next < g.Chunks() && rapid.Bool().Draw(t, "more"); {
+				first := blob.ChunkIndex(rapid.Int32Range(int32(next), int32(g.Last())).Draw(t, "first"))
+				next = blob.ChunkIndex(rapid.Int32Range(int32(first)+1, int32(g.Chunks())).Draw(t, "end"))
+				m.Spans = append(m.Spans, Span{First: first, Count: next - first})
 			}
 			return m
 		default:
@@ -201,7 +212,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"bytes behind the message":   "1a02 0801 00",
 		"two messages":               "1a02 0801 1a02 0802",
 		"message 0":                  "0200",
-		"message 9":                  "4a00",
+		"message 10":                 "5200",
 		"message of another kind":    "1801",
 		"a group":                    "1b1c",
 		"a long tag":                 "9a00 00",
@@ -252,6 +263,21 @@ func TestDecodeRefuses(t *testing.T) {
 		"an empty address":           "4207 0a05 0a0101 1200",
 		"a contact with more":        "4207 0a05 0a0101 1801",
 		"a contact with two peers":   "4208 0a06 0a0101 0a0101",
+		"an empty span":              "4a02 0a00",
+		"a span of no chunks":        "4a04 0a02 0801",
+		"a count of zero":            "4a06 0a04 08011000",
+		"a first of zero":            "4a06 0a04 08001001",
+		"a span out of order":        "4a06 0a04 10010801",
+		"a span with more":           "4a08 0a06 080110011801",
+		"a span beyond the blob":     "4a06 0a04 08141002",
+		"a span behind the blob":     "4a06 0a04 08151001",
+		"a span of 2^31 chunks":      "4a0a 0a08 0801108080808008",
+		"a span of 2^31-1 chunks":    "4a0a 0a08 080110ffffffff07",
+		"spans that overlap":         "4a0a 0a02 1002 0a04 08011001",
+		"a span twice":               "4a08 0a02 1001 0a02 1001",
+		"spans that descend":         "4a0a 0a04 08021001 0a02 1001",
+		"five spans":                 "4a1c 0a02 1001 0a04 08021001 0a04 08041001 0a04 08061001 0a04 08081001",
+		"a number among spans":       "4a02 0801",
 		"an address that is long":    "428a02 0a8702 0a0101 128102" + strings.Repeat("01", MaxAddress+1),
 	} {
 		p, err := hex.DecodeString(strings.ReplaceAll(raw, " ", ""))
@@ -316,6 +342,16 @@ func TestLimits(t *testing.T) {
 		{false, Peers{Contacts: addresses(1, 0)}},
 		{false, Peers{Contacts: []Contact{{}}}},
 		{false, Peers{Contacts: []Contact{{Peer: strings.Repeat("x", MaxPeerID+1)}}}},
+		{true, Reading{Spans: []Span{{0, 1}, {1, 18}, {19, 1}, {20, 1}}}},
+		{false, Reading{Spans: []Span{{0, 1}, {2, 1}, {4, 1}, {6, 1}, {8, 1}}}},
+		{false, Reading{Spans: []Span{{0, 22}}}},
+		{false, Reading{Spans: []Span{{21, 1}}}},
+		{false, Reading{Spans: []Span{{1, 1<<31 - 1}}}},
+		{false, Reading{Spans: []Span{{3, 0}}}},
+		{false, Reading{Spans: []Span{{-1, 2}}}},
+		{false, Reading{Spans: []Span{{3, -1}}}},
+		{false, Reading{Spans: []Span{{0, 2}, {1, 2}}}},
+		{false, Reading{Spans: []Span{{2, 2}, {0, 2}}}},
 	} {
 		frame, err := Append([]byte("x"), c.m, g)
 		if c.fits != (err == nil) || err != nil && (!errors.Is(err, ErrMalformed) || string(frame) != "x") {
