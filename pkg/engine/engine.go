@@ -56,6 +56,8 @@ type Membership interface {
 // Upstream reads blobs from registries; pkg/upstream implements it.
 type Upstream interface {
 	ReadBlob(ctx context.Context, src upstream.Source, d blob.Digest, size, off, n blob.ByteCount) (io.ReadCloser, error)
+	// RangesSupported is false for a while after the registry answered a part with the whole blob.
+	RangesSupported(registry string) bool
 }
 
 // Config configures an Engine. Store, Upstream and Log must be set.

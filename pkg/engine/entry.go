@@ -151,11 +151,15 @@ func (e *Engine) started(d *download, partial *store.Partial) {
 		return
 	}
 	r, v, q := partial.States()
+	sources := d.upstreams()
 	e.soon(scheduler.DownloadStarted{
 		Blob: d.digest, Size: d.geometry.Size(), Image: d.image,
 		FromRegistry: r, Verified: v, Quarantined: q,
-		Upstream: len(d.upstreams()) > 0, ClientsOnly: d.geometry.Size() > e.cfg.BackgroundMax,
+		Upstream: len(sources) > 0, ClientsOnly: d.geometry.Size() > e.cfg.BackgroundMax,
 	})
+	if len(sources) > 0 && !e.cfg.Upstream.RangesSupported(sources[0].Registry) {
+		e.soon(scheduler.UpstreamWhole{Blob: d.digest}) // another blob's read has shown it
+	}
 }
 
 // abandon ends a download without the blob.

@@ -283,6 +283,7 @@ type testUpstream struct {
 	sent    atomic.Int64
 	reads   atomic.Int64
 	down    atomic.Bool
+	whole   atomic.Bool // ranges are ignored, as far as is known
 	// disturb may replace the body of the n-th read (from 1), or end it with an error.
 	disturb func(n int64, body []byte) ([]byte, error)
 	gate    chan struct{} // not nil: every read waits until it is closed
@@ -310,6 +311,8 @@ func (u *testUpstream) ReadBlob(ctx context.Context, _ upstream.Source, d blob.D
 	}
 	return &testBody{u: u, ctx: ctx, rest: body, failure: failure}, nil
 }
+
+func (u *testUpstream) RangesSupported(string) bool { return !u.whole.Load() }
 
 type testBody struct {
 	u       *testUpstream

@@ -150,9 +150,19 @@ func (e *Engine) Received(p peer.ID, digest blob.Digest, m wire.Message) {
 		e.chainArrived(from, digest, m)
 	case wire.Peers:
 		e.peersTold(from, digest, m)
+	case wire.Reading:
+		e.post(scheduler.PeerReads{Blob: digest, Peer: from, Spans: spansOf(m)})
 	case wire.Hello, wire.Chunk:
 		// The exchange answers both itself.
 	}
+}
+
+func spansOf(m wire.Reading) []scheduler.Span {
+	list := make([]scheduler.Span, 0, len(m.Spans))
+	for _, s := range m.Spans {
+		list = append(list, scheduler.Span(s))
+	}
+	return list
 }
 
 // paced waits until the session may send one more message, and reports false if the

@@ -31,6 +31,8 @@ func (e *Engine) perform(ctx context.Context, action scheduler.Action) {
 		_ = e.send(a.Peer, a.Blob, wire.Busy{Chunk: a.Chunk}) // a session that is gone needs no answer
 	case scheduler.TellHave:
 		e.tellHave(a)
+	case scheduler.TellReading:
+		e.tellReading(a)
 	case scheduler.TellPeers:
 		e.tellPeers(a)
 	case scheduler.SendChain:
@@ -71,6 +73,16 @@ func (e *Engine) cancelAsk(a scheduler.CancelAsk) {
 func (e *Engine) tellHave(a scheduler.TellHave) {
 	for _, p := range a.Peers {
 		_ = e.send(p, a.Blob, wire.Have{Chunks: a.Chunks}) // news, not an answer
+	}
+}
+
+func (e *Engine) tellReading(a scheduler.TellReading) {
+	var reading wire.Reading
+	for _, s := range a.Spans {
+		reading.Spans = append(reading.Spans, wire.Span(s))
+	}
+	for _, p := range a.Peers {
+		_ = e.send(p, a.Blob, reading) // news, not an answer
 	}
 }
 

@@ -131,6 +131,9 @@ func (e *Engine) openUpstream(ctx context.Context, d *download, off, n blob.Byte
 	for _, src := range sources {
 		body, err := e.cfg.Upstream.ReadBlob(ctx, src, d.digest, d.geometry.Size(), off, n)
 		if err == nil {
+			if n < d.geometry.Size() && !e.cfg.Upstream.RangesSupported(src.Registry) {
+				e.about(d, scheduler.UpstreamWhole{Blob: d.digest})
+			}
 			return &upstreamBody{ReadCloser: body, count: func(n int) { e.countUpstream(d, n) }}, nil
 		}
 		last = d.heard(err)
