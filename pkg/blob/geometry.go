@@ -24,8 +24,10 @@ const (
 	MaxChunk = 4 * MiB
 	// MaxSize is the largest blob that Shoal exchanges: 65,536 chunks.
 	MaxSize = 256 * GiB
-	// chunksWanted is the number of chunks a blob is cut into between the two bounds.
-	chunksWanted = 256
+	// chunksWanted is about how many chunks a blob is cut into between the two bounds. In a
+	// crowd of 100 a node reads at a hundredth of the registry's rate, and has nothing to hand
+	// on before its first chunk is whole.
+	chunksWanted = 2048
 )
 
 // ErrSize is wrapped by NewGeometry for a size that is negative or above MaxSize.
@@ -39,7 +41,7 @@ type Geometry struct {
 	chunk ByteCount
 }
 
-// NewGeometry returns the geometry of a blob of size bytes: chunks of size/256
+// NewGeometry returns the geometry of a blob of size bytes: chunks of size/2048
 // rounded up to a power of two, between MinChunk and MaxChunk.
 func NewGeometry(size ByteCount) (Geometry, error) {
 	if size < 0 || size > MaxSize {

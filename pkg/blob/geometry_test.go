@@ -21,11 +21,11 @@ func sizes() *rapid.Generator[ByteCount] {
 	})
 }
 
-// slowChunkSize is the rule of the design read out loud: size / 256 rounded up to a power
+// slowChunkSize is the rule of the design read out loud: size / 2048 rounded up to a power
 // of two, between 256 KiB and 4 MiB.
 func slowChunkSize(size ByteCount) ByteCount {
 	const smallest, largest = 262144, 4194304
-	share := (size + 255) / 256
+	share := (size + 2047) / 2048
 	if share <= smallest {
 		return smallest
 	}
@@ -86,11 +86,12 @@ func TestGeometryOfKnownSizes(t *testing.T) {
 		{MinChunk - 1, MinChunk, 1, MinChunk - 1},
 		{MinChunk, MinChunk, 1, MinChunk},
 		{MinChunk + 1, MinChunk, 2, 1},
-		{64 * MiB, 256 * KiB, 256, 256 * KiB},
-		{64*MiB + 1, 512 * KiB, 129, 1},
-		{128 * MiB, 512 * KiB, 256, 512 * KiB},
-		{GiB, 4 * MiB, 256, 4 * MiB},
-		{GiB + 1, 4 * MiB, 257, 1},
+		{512 * MiB, 256 * KiB, 2048, 256 * KiB},
+		{512*MiB + 1, 512 * KiB, 1025, 1},
+		{GiB, 512 * KiB, 2048, 512 * KiB},
+		{GiB + 1, MiB, 1025, 1},
+		{8 * GiB, 4 * MiB, 2048, 4 * MiB},
+		{8*GiB + 1, 4 * MiB, 2049, 1},
 		{MaxSize, 4 * MiB, 65536, 4 * MiB},
 	} {
 		g, err := NewGeometry(c.size)

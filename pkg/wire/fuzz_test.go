@@ -11,7 +11,7 @@ import (
 
 // fuzzSizes are blobs of 1, 3, 21, 257 and 65,536 chunks.
 func fuzzSizes() []blob.ByteCount {
-	return []blob.ByteCount{0, 2*blob.MinChunk + 1, 20*blob.MinChunk + 5, blob.GiB + 1, blob.MaxSize}
+	return []blob.ByteCount{0, 2*blob.MinChunk + 1, 20*blob.MinChunk + 5, 64*blob.MiB + 1, blob.MaxSize}
 }
 
 // What is accepted is encoded to the very bytes it was read from: there is one encoding only.
