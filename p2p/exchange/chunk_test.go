@@ -145,12 +145,13 @@ func TestCancelledBeforeItWasSent(t *testing.T) {
 		t.Error(err)
 	}
 	a.waitMessage(d, wire.Ask{Chunk: 6})
+	a.waitChunk(d, 0)
 	if got := a.kinds(); slices.Contains(got, "wire.Cancel") || len(got) != 3 {
 		t.Errorf("saw %v: an ask that was taken back came all the same", got)
 	}
 }
 
-// Messages go before chunks that are queued. Increments of Have go as one and of Reading only
+// Messages go between the pieces of a chunk, and before chunks that are queued. Increments of Have go as one and of Reading only
 // the newest, behind Have: what was read is not read by others before they learn that it is here.
 func TestMessagesOvertakeChunks(t *testing.T) {
 	a, b := pair(t, Config{})
@@ -177,7 +178,10 @@ func TestMessagesOvertakeChunks(t *testing.T) {
 		}
 	}
 	a.waitChunk(d, 1)
-	want := []string{"joined", "chunk 0", "wire.Have", "wire.Reading", "wire.Ask", "chunk 1"}
+	if got := a.waitChunk(d, 0); !bytes.Equal(got.body, chunkOf(g, 0)) {
+		t.Errorf("the chunk came as %d other bytes", len(got.body))
+	}
+	want := []string{"joined", "wire.Have", "wire.Reading", "wire.Ask", "chunk 0", "chunk 1"}
 	if got := a.kinds(); !slices.Equal(got, want) {
 		t.Errorf("the order was %v, want %v", got, want)
 	}

@@ -104,8 +104,8 @@ func (e *Exchange) Send(p peer.ID, d blob.Digest, m wire.Message) error {
 // or fails later, the session ends.
 //
 // It never blocks. If it returns nil, done is called exactly once, from another goroutine: with
-// nil when the last byte is on its way, with ErrCancelled if the peer gave the chunk up before it
-// began, or with why it could not be sent. If it returns an error, done is never called.
+// nil when the stream took the last byte, which on p2p's hosts is when it is as good as sent; with
+// ErrCancelled if the peer gave the chunk up before it began; or with why it could not be sent. If it returns an error, done is never called.
 func (e *Exchange) SendChunk(p peer.ID, d blob.Digest, i blob.ChunkIndex, body func() (io.ReadCloser, error), done func(error)) error {
 	s, err := e.session(key{p, d})
 	if err != nil {

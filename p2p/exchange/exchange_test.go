@@ -205,7 +205,7 @@ func TestSendRefuses(t *testing.T) {
 	a, b := pair(t, Config{})
 	d := digestOf(1)
 	a.connect(b, d, testSize)
-	for _, m := range []wire.Message{wire.Hello{Blob: d}, wire.Chunk{Length: blob.MinChunk}} {
+	for _, m := range []wire.Message{wire.Hello{Blob: d}, wire.Chunk{Length: wire.MaxPiece}} {
 		if err := a.Send(b.ID(), d, m); !errors.Is(err, ErrMessage) {
 			t.Errorf("Send of %T: %v", m, err)
 		}

@@ -11,8 +11,9 @@ import (
 )
 
 // A Handler learns what happens in sessions. Calls about one session come one after the other,
-// from Joined to Left; those about different sessions come at the same time. A call that
-// blocks holds up its own session alone, and in the end the peer.
+// from Joined to Left, but for Received, which also comes from inside a read of a chunk's body;
+// those about different sessions come at the same time. A call that blocks holds up its own
+// session alone, and in the end the peer.
 type Handler interface {
 	// Accept says whether a peer may open a session about the blob, of which it claims the
 	// size. An error refuses it. ctx ends when the peer will no longer wait.

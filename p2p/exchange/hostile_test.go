@@ -106,7 +106,7 @@ func TestViolations(t *testing.T) {
 		"an unknown message":         {bad: []byte{2, 0x52, 0}},
 		"a read beyond the blob":     {bad: []byte{8, 0x4a, 6, 0x0a, 4, 8, 99, 16, 2}},
 		"an ask beyond the blob":     {bad: []byte{4, 0x1a, 2, 8, 100}},
-		"a chunk nobody asked for":   {bad: (&raw{t: t, g: g}).frames(wire.Chunk{Chunk: 1, Length: blob.MinChunk})},
+		"a chunk nobody asked for":   {bad: (&raw{t: t, g: g}).frames(wire.Chunk{Chunk: 1, Length: wire.MaxPiece})},
 		"a busy nobody asked for":    {bad: (&raw{t: t, g: g}).frames(wire.Busy{Chunk: 1})},
 		"a chunk of another length":  {bad: []byte{6, 0x2a, 4, 8, 1, 16, 5}},
 		"a chain that is too short":  {bad: (&raw{t: t}).frames(wire.Chain{})},
@@ -148,7 +148,7 @@ func TestSecondAnswerIsAViolation(t *testing.T) {
 	n := newNode(t, Config{})
 	for at, answers := range [][]wire.Message{
 		{wire.Busy{Chunk: 1}, wire.Busy{Chunk: 1}},
-		{wire.Busy{Chunk: 1}, wire.Chunk{Chunk: 1, Length: blob.MinChunk}},
+		{wire.Busy{Chunk: 1}, wire.Chunk{Chunk: 1, Length: wire.MaxPiece}},
 		{wire.Busy{Chunk: 2}},
 	} {
 		d := digestOf(byte(at))
@@ -163,6 +163,35 @@ func TestSecondAnswerIsAViolation(t *testing.T) {
 		r.write(r.frames(answers...))
 		if err := n.waitLeft(d); !isViolation(err) {
 			t.Errorf("answers %v: Left: %v", answers, err)
+		}
+	}
+}
+
+// The pieces of a chunk follow each other, each as long as it must be.
+func TestPiecesOutOfOrder(t *testing.T) {
+	n := newNode(t, Config{})
+	first := wire.Chunk{Chunk: 1, Length: wire.MaxPiece}
+	for what, c := range map[string]struct {
+		begin []wire.Message
+		bytes blob.ByteCount // of the piece begun
+		then  []wire.Message
+	}{
+		"a chunk that begins with its end": {then: []wire.Message{wire.Chunk{Chunk: 1, Length: blob.MinChunk % wire.MaxPiece}}},
+		"another chunk in between":         {[]wire.Message{first}, wire.MaxPiece, []wire.Message{wire.Chunk{Chunk: 2, Length: wire.MaxPiece}}},
+		"a short piece in the middle":      {[]wire.Message{first}, wire.MaxPiece, []wire.Message{wire.Chunk{Chunk: 1, Length: blob.MinChunk % wire.MaxPiece}}},
+		"a violation in between":           {[]wire.Message{first}, wire.MaxPiece, []wire.Message{wire.Busy{Chunk: 3}}},
+	} {
+		d, from := digestOf(byte(len(what))), newHost(t)
+		r := greeted(t, from, n, d, testSize)
+		for i := range blob.ChunkIndex(2) {
+			if err := n.Send(from.ID(), d, wire.Ask{Chunk: i + 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.write(append(r.frames(c.begin...), make([]byte, c.bytes)...))
+		r.write(r.frames(c.then...))
+		if err := n.waitLeft(d); !isViolation(err) {
+			t.Errorf("%s: Left: %v", what, err)
 		}
 	}
 }

@@ -11,9 +11,7 @@ import (
 
 // read takes frames and tells the handler, until the session ends.
 func (s *session) read() error {
-	limit := wire.MaxFrame(s.geometry)
-	patience := s.exchange.config.allowance(blob.ByteCount(limit))
-	buf := make([]byte, 0, 256)
+	patience := s.exchange.config.allowance(blob.ByteCount(wire.MaxFrame(s.geometry)))
 	for !s.over() {
 		if s.reader.Buffered() == 0 {
 			s.inlet.idle()
@@ -22,19 +20,28 @@ func (s *session) read() error {
 			}
 		}
 		s.inlet.begin(patience)
-		payload, err := wire.ReadFrame(s.reader, limit, buf)
+		m, err := s.message()
 		if err != nil {
-			return s.readError("read a message", err)
-		}
-		m, err := wire.Decode(payload, s.geometry)
-		if err != nil {
-			return s.violation(err)
+			return err
 		}
 		if err := s.receive(m); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// message reads one message. An error ends the session.
+func (s *session) message() (wire.Message, error) {
+	payload, err := wire.ReadFrame(s.reader, wire.MaxFrame(s.geometry), s.frame[:0])
+	if err != nil {
+		return nil, s.readError("read a message", err)
+	}
+	m, err := wire.Decode(payload, s.geometry)
+	if err != nil {
+		return nil, s.violation(err)
+	}
+	return m, nil
 }
 
 // receive handles one message. An error ends the session.
@@ -106,48 +113,38 @@ func (s *session) receiveBusy(m wire.Busy) error {
 }
 
 func (s *session) receiveChunk(m wire.Chunk) error {
+	whole := s.geometry.Length(m.Chunk)
+	if m.Length != wire.Piece(whole) {
+		return s.violation(fmt.Errorf("began chunk %d with its end", m.Chunk))
+	}
 	s.mu.Lock()
 	_, err := s.asks.answered(m.Chunk)
 	s.mu.Unlock()
 	if err != nil {
 		return s.violation(err)
 	}
-	s.inlet.begin(s.exchange.config.allowance(m.Length))
-	b := &body{session: s, left: m.Length}
+	s.inlet.begin(s.exchange.config.allowance(whole))
+	b := &body{session: s, chunk: m.Chunk, left: whole, piece: m.Length}
 	err = s.exchange.handler.Chunk(s.key.peer, s.key.blob, m.Chunk, b)
-	left, broken := b.take()
+	rest := b.take()
 	switch {
-	case broken != nil:
-		return broken
+	case rest.err != nil:
+		return rest.err
 	case err != nil:
 		return fmt.Errorf("take chunk %d: %w", m.Chunk, err)
 	default:
-		return s.discard(left)
+		return rest.discard()
 	}
 }
 
-// discard reads what the handler left of a chunk.
-func (s *session) discard(n blob.ByteCount) error {
-	if n == 0 {
-		return nil
-	}
-	buf, give := s.exchange.buffer()
-	defer give()
-	rest := &body{session: s, left: n}
-	for {
-		if _, err := rest.Read(buf); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-}
-
-// A body is what the handler reads a chunk from. It belongs to the reader's goroutine.
+// A body is what the handler reads a chunk from. It belongs to the reader's goroutine, which
+// also receives the messages between the pieces.
 type body struct {
 	session *session
-	left    blob.ByteCount
-	err     error // of the stream: it ends the session
+	chunk   blob.ChunkIndex
+	left    blob.ByteCount // of the chunk
+	piece   blob.ByteCount // of left, what is to come of this piece
+	err     error          // it ends the session
 	taken   bool
 }
 
@@ -163,8 +160,14 @@ func (b *body) Read(p []byte) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	}
-	n, err := b.session.reader.Read(p[:min(blob.ByteCount(len(p)), b.left)])
+	if b.piece == 0 {
+		if b.err = b.nextPiece(); b.err != nil {
+			return 0, b.err
+		}
+	}
+	n, err := b.session.reader.Read(p[:min(blob.ByteCount(len(p)), b.piece)])
 	b.left -= blob.ByteCount(n)
+	b.piece -= blob.ByteCount(n)
 	if err != nil && b.left > 0 {
 		b.err = fmt.Errorf("read a chunk, %d bytes before its end: %w", b.left, remote(unexpected(err)))
 		return n, b.err
@@ -172,8 +175,52 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// nextPiece reads up to the next piece. The chunk's time goes on meanwhile.
+func (b *body) nextPiece() error {
+	for !b.session.over() {
+		m, err := b.session.message()
+		if errors.Is(err, ErrPeerClosed) {
+			return fmt.Errorf("read a chunk, %d bytes before its end: %w", b.left, io.ErrUnexpectedEOF)
+		}
+		if err != nil {
+			return err
+		}
+		header, ok := m.(wire.Chunk)
+		switch {
+		case !ok:
+			if err := b.session.receive(m); err != nil {
+				return err
+			}
+		case header.Chunk != b.chunk || header.Length != wire.Piece(b.left):
+			return b.session.violation(fmt.Errorf("sent %d bytes of chunk %d inside chunk %d", header.Length, header.Chunk, b.chunk))
+		default:
+			b.piece = header.Length
+			return nil
+		}
+	}
+	return b.session.gone()
+}
+
 // take ends the handler's use of the body: a reader that was kept would steal later frames.
-func (b *body) take() (left blob.ByteCount, err error) {
+// It returns what the handler left.
+func (b *body) take() *body {
+	rest := *b
 	b.taken = true
-	return b.left, b.err
+	return &rest
+}
+
+// discard reads to the end of the chunk.
+func (b *body) discard() error {
+	if b.left == 0 {
+		return nil
+	}
+	buf, give := b.session.exchange.buffer()
+	defer give()
+	for {
+		if _, err := b.Read(buf); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 }

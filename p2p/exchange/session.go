@@ -18,8 +18,8 @@ import (
 const (
 	// readBuffer holds messages; the bytes of a chunk go past it.
 	readBuffer = 4 << 10
-	// bufferSize is what is written at once. yamux splits at 64 KiB, its own header included.
-	bufferSize = 64<<10 - 12
+	// bufferSize is what is written at once: a piece of a chunk with its header, or messages.
+	bufferSize = 32<<10 - 12
 )
 
 // A session is an open stream about one blob with one peer. Two goroutines work on it: run's,
@@ -32,6 +32,7 @@ type session struct {
 	inlet    *inlet
 	outlet   *outlet
 	reader   *bufio.Reader // of inlet
+	frame    [256]byte     // the reader's, for short messages
 	opened   chan struct{} // closed when Joined has returned
 	wake     chan struct{} // of the writer: there is something new
 

@@ -80,7 +80,7 @@ func TestStall(t *testing.T) {
 	if _, err := wire.ReadFrame(byteReader{r}, 100, nil); err != nil {
 		t.Fatal(err)
 	}
-	r.write(append(r.frames(wire.Chunk{Chunk: 1, Length: blob.MinChunk}), 1, 2, 3))
+	r.write(append(r.frames(wire.Chunk{Chunk: 1, Length: wire.MaxPiece}), 1, 2, 3))
 	if err := n.waitLeft(d); !errors.Is(err, ErrStalled) || isViolation(err) {
 		t.Errorf("Left: %v", err)
 	}
@@ -102,7 +102,7 @@ func TestDrip(t *testing.T) {
 	if _, err := wire.ReadFrame(byteReader{r}, 100, nil); err != nil {
 		t.Fatal(err)
 	}
-	r.write(r.frames(wire.Chunk{Chunk: 1, Length: blob.MinChunk}))
+	r.write(r.frames(wire.Chunk{Chunk: 1, Length: wire.MaxPiece}))
 	drops := time.NewTicker(20 * time.Millisecond)
 	defer drops.Stop()
 	for range drops.C {

@@ -105,7 +105,8 @@ func (s *session) writeChunk(u upload) error {
 	return err
 }
 
-// streamChunk reads the chunk and writes it as it comes. begun says that the peer saw of it.
+// streamChunk reads the chunk and writes it piece by piece as it comes, with the messages that
+// are queued in between. begun says that the peer saw of it.
 func (s *session) streamChunk(u upload) (begun bool, err error) {
 	body, err := u.body()
 	if err != nil {
@@ -114,28 +115,40 @@ func (s *session) streamChunk(u upload) (begun bool, err error) {
 	defer func() { _ = body.Close() }() // it was read only
 	buf, give := s.exchange.buffer()
 	defer give()
-	left := s.geometry.Length(u.chunk)
-	head, err := wire.Append(buf[:0], wire.Chunk{Chunk: u.chunk, Length: left}, s.geometry)
-	if err != nil {
-		return false, fmt.Errorf("chunk %d: %w", u.chunk, err) // theirs held only chunks of the blob
-	}
-	for at := len(head); !begun || left > 0; at = 0 {
-		n := min(blob.ByteCount(len(buf)-at), left)
-		if _, err := io.ReadFull(body, buf[at:at+int(n)]); err != nil {
+	for left := s.geometry.Length(u.chunk); !begun || left > 0; {
+		n := wire.Piece(left)
+		piece, err := wire.Append(buf[:0], wire.Chunk{Chunk: u.chunk, Length: n}, s.geometry)
+		if err != nil {
+			return begun, fmt.Errorf("chunk %d: %w", u.chunk, err) // theirs held only chunks of the blob
+		}
+		head := len(piece)
+		piece = piece[:head+int(n)]
+		if _, err := io.ReadFull(body, piece[head:]); err != nil {
 			return begun, fmt.Errorf("read chunk %d, %d bytes before its end: %w", u.chunk, left, unexpected(err))
 		}
-		if !begun {
+		if messages := s.between(); len(messages) > 0 || !begun {
+			if err := s.writeMessages(messages); err != nil {
+				return true, err
+			}
 			s.outlet.begin(s.exchange.config.allowance(left))
-		} else if s.over() {
+		}
+		if begun && s.over() {
 			return begun, errUnfinished
 		}
 		begun = true
-		if _, err := s.outlet.Write(buf[:at+int(n)]); err != nil {
+		if _, err := s.outlet.Write(piece); err != nil {
 			return begun, fmt.Errorf("send chunk %d: %w", u.chunk, err)
 		}
 		left -= n
 	}
 	return begun, nil
+}
+
+// between takes the messages that go before the next piece of a chunk.
+func (s *session) between() []wire.Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queue.takeMessages()
 }
 
 // unexpected makes the end of a body an error that nobody mistakes for its good end.

@@ -45,7 +45,7 @@ func decodeBody(field kind, p *parser, g blob.Geometry) (Message, error) {
 	case cancelField:
 		return Cancel{Chunk: p.index()}, nil
 	case chunkField:
-		return Chunk{Chunk: p.index(), Length: blob.ByteCount(p.uint(2, uint64(blob.MaxChunk)))}, nil
+		return Chunk{Chunk: p.index(), Length: blob.ByteCount(p.uint(2, uint64(MaxPiece)))}, nil
 	case busyField:
 		return Busy{Chunk: p.index()}, nil
 	case chainField:

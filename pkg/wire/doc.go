@@ -1,7 +1,7 @@
 // Package wire holds the messages of the exchange protocol and their form on the wire.
 //
 // A frame is its length as a varint and then one message in the protobuf encoding; the raw
-// bytes of a chunk follow the frame that holds its Chunk header. The schema:
+// bytes of each piece of a chunk follow a frame that holds a Chunk header. The schema:
 //
 //	message Frame {
 //	  oneof message {

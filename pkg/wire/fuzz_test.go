@@ -25,7 +25,7 @@ func FuzzDecode(f *testing.F) {
 			Ask{Chunk: g.Last()},
 			Cancel{},
 			Busy{},
-			Chunk{Chunk: g.Last(), Length: g.Length(g.Last())},
+			Chunk{Chunk: g.Last(), Length: Piece(g.Length(g.Last()))},
 			Reading{},
 			Reading{Spans: []Span{{0, 1}, {g.Last(), 1}}[:min(2, g.Chunks())]},
 			Peers{Contacts: []Contact{{Peer: "a"}, {Peer: "b", Addresses: [][]byte{{1}, {2, 3}}}}},

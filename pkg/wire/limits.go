@@ -22,6 +22,22 @@ const (
 	MaxAddress   = 256 // bytes of a multiaddr
 )
 
+// MaxPiece is how many bytes of a chunk follow one header: few, because messages wait for them.
+// It is a ninth of the smallest chunk, and with all headers fits the buffers of 32 KiB through
+// which multiplexers send it.
+const MaxPiece = 57 * blob.KiB / 2
+
+// Piece is the length of the next piece of a chunk of which left bytes are to come.
+func Piece(left blob.ByteCount) blob.ByteCount { return min(left, MaxPiece) }
+
+// lastPiece is the length of the last piece of a chunk.
+func lastPiece(whole blob.ByteCount) blob.ByteCount {
+	if rest := whole % MaxPiece; rest > 0 {
+		return rest
+	}
+	return Piece(whole)
+}
+
 // MaxHello is the largest payload of the frame that holds a Hello, the first of a session.
 const MaxHello = 2 + (2 + len(blob.Digest{})) + (1 + 6) // 2^38 is a varint of six bytes
 
@@ -66,8 +82,8 @@ func Check(m Message, g blob.Geometry) error {
 		if err := checkIndex(m.Chunk, g); err != nil {
 			return err
 		}
-		if m.Length != g.Length(m.Chunk) {
-			return malformed("chunk %d of %d bytes, where it has %d", m.Chunk, m.Length, g.Length(m.Chunk))
+		if whole := g.Length(m.Chunk); m.Length != Piece(whole) && m.Length != lastPiece(whole) {
+			return malformed("%d bytes of chunk %d, which has %d", m.Length, m.Chunk, whole)
 		}
 	case Chain:
 		if len(m.Inner) != int(g.Last()) {

@@ -27,7 +27,9 @@ type Ask struct{ Chunk blob.ChunkIndex }
 // answer already.
 type Cancel struct{ Chunk blob.ChunkIndex }
 
-// Chunk is the header of a chunk: Length raw bytes follow the frame.
+// Chunk is the header of a piece of a chunk: Length raw bytes follow the frame. A chunk comes in
+// pieces from its beginning to its end, each as long as Piece says; other messages may come
+// between two of them, other chunks may not.
 type Chunk struct {
 	Chunk  blob.ChunkIndex
 	Length blob.ByteCount

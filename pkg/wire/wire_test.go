@@ -77,7 +77,8 @@ func TestEncodings(t *testing.T) {
 		{Ask{Chunk: 0}, g, "02 1a00"},
 		{Ask{Chunk: 20}, g, "04 1a02 0814"},
 		{Cancel{Chunk: 1}, g, "04 2202 0801"},
-		{Chunk{Chunk: 0, Length: blob.MinChunk}, g, "06 2a04 10808010"},
+		{Chunk{Chunk: 0, Length: MaxPiece}, g, "06 2a04 1080e401"},
+		{Chunk{Chunk: 19, Length: 28 * blob.KiB}, g, "08 2a06 08131080e001"},
 		{Chunk{Chunk: 20, Length: 5}, g, "06 2a04 08141005"},
 		{Chunk{}, blob.Geometry{}, "02 2a00"},
 		{Busy{Chunk: 7}, g, "04 3202 0807"},
@@ -135,7 +136,11 @@ func messages(g blob.Geometry) *rapid.Generator[Message] {
 		case 3:
 			return Cancel{Chunk: i}
 		case 4:
-			return Chunk{Chunk: i, Length: g.Length(i)}
+			length := Piece(g.Length(i))
+			if rapid.Bool().Draw(t, "last") {
+				length = lastPiece(g.Length(i))
+			}
+			return Chunk{Chunk: i, Length: length}
 		case 5:
 			return Busy{Chunk: i}
 		case 6:
@@ -230,7 +235,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"a chunk beyond its header":  "2a04 08151005",
 		"a chunk one byte short":     "2a04 08141004",
 		"a chunk without length":     "2a02 0814",
-		"a chunk longer than any":    "2a07 08141085808002",
+		"a chunk longer than any":    "2a06 081410858002",
+		"a piece longer than any":    "2a06 08131081e401",
 		"chunk fields out of order":  "2a04 10050814",
 		"hello without digest":       "0a02 1001",
 		"hello with a zero digest":   "0a22 0a20" + strings.Repeat("00", 32),
@@ -325,10 +331,14 @@ func TestLimits(t *testing.T) {
 		{false, Cancel{Chunk: 21}},
 		{true, Busy{Chunk: 20}},
 		{false, Busy{Chunk: 21}},
-		{true, Chunk{Chunk: 19, Length: blob.MinChunk}},
+		{true, Chunk{Chunk: 19, Length: MaxPiece}},
+		{true, Chunk{Chunk: 19, Length: blob.MinChunk % MaxPiece}},
 		{true, Chunk{Chunk: 20, Length: 5}},
 		{false, Chunk{Chunk: 20, Length: 6}},
-		{false, Chunk{Chunk: 19, Length: blob.MinChunk - 1}},
+		{false, Chunk{Chunk: 19, Length: blob.MinChunk}},
+		{false, Chunk{Chunk: 19, Length: MaxPiece - 1}},
+		{false, Chunk{Chunk: 19, Length: blob.MinChunk%MaxPiece + 1}},
+		{false, Chunk{Chunk: 19}},
 		{false, Chunk{Chunk: 21}},
 		{true, Chain{Inner: make([]chain.State, 20)}},
 		{false, Chain{Inner: make([]chain.State, 19)}},
