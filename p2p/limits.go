@@ -1,26 +1,15 @@
 package p2p
 
 import (
-	"io"
-	"math"
 	"net/netip"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
-	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/x/rate"
-	goyamux "github.com/libp2p/go-yamux/v5"
 )
 
 const (
-	// streamWindow is how much one stream may have in flight: a chunk of 4 MiB, which is
-	// also more than 10 Gbit/s x 3 ms.
-	streamWindow = 4 << 20
-	// A silent peer is noticed within keepAlive + writeTimeout.
-	keepAlive    = 10 * time.Second
-	writeTimeout = 10 * time.Second
-
 	// A peer has one stream per blob exchanged with it, and a few for questions.
 	peerStreams = 1024
 	// A pair of nodes may dial each other at the same moment and on several addresses.
@@ -34,18 +23,6 @@ const (
 	// addressRate bounds new connections per second and IP address.
 	addressRate, addressBurst = 64, 512
 )
-
-// newMuxer returns yamux with windows for chunks and a short patience with dead peers.
-func newMuxer() *yamux.Transport {
-	config := *goyamux.DefaultConfig()
-	config.MaxStreamWindowSize = streamWindow
-	config.KeepAliveInterval = keepAlive
-	config.ConnectionWriteTimeout = writeTimeout
-	config.MaxIncomingStreams = math.MaxUint32 // the resource manager counts
-	config.ReadBufSize = 0                     // TLS buffers already
-	config.LogOutput = io.Discard
-	return (*yamux.Transport)(&config)
-}
 
 // newLimits bounds what members and strangers can make this node hold. members is the number
 // of connections that are kept; for a while there may be twice as many.

@@ -6,8 +6,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/shoal-project/shoal/p2p"
+	"github.com/shoal-project/shoal/p2p/admission"
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/pkg/wire"
 )
@@ -58,11 +61,27 @@ func (a *asker) Chunk(_ peer.ID, _ blob.Digest, i blob.ChunkIndex, body io.Reade
 	}
 }
 
+// newMember is a host as the daemon has it.
+func newMember(tb testing.TB, secret admission.Secret) host.Host {
+	tb.Helper()
+	h, err := p2p.New(p2p.Config{Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Secrets: []admission.Secret{secret}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return h.Host()
+}
+
 // BenchmarkChunkExchange is what one session moves over loopback with TLS and yamux, two chunks
 // of 4 MiB outstanding.
 func BenchmarkChunkExchange(b *testing.B) {
 	size := 64 * blob.GiB // 16,384 chunks
-	from, to := newHost(b), newHost(b)
+	secret := admission.GenerateSecret()
+	from, to := newMember(b, secret), newMember(b, secret)
 	introduce(from, to)
 	g := geometryOf(b, size)
 	serve := &server{node: &node{tb: b}, bytes: make([]byte, g.ChunkSize())}
