@@ -14,24 +14,23 @@ type pace struct {
 	stall time.Duration
 
 	// Of the user alone.
-	until time.Time // when the frame must be through
-	armed time.Time // when the deadline was last set
+	until    time.Time // when the frame must be through; zero between frames
+	deadline time.Time // what the stream has now; zero for none
 
 	mu   sync.Mutex
 	over bool // deadlines are no longer the user's
 }
 
-// begin starts the clock of a frame that may take so long altogether.
-func (p *pace) begin(whole time.Duration) {
-	now := time.Now()
-	p.until = now.Add(whole)
-	p.arm(now)
-}
+// begin starts the clock of a frame that may take so long altogether. The stream hears of it
+// when the frame is first waited for: most have come by then.
+func (p *pace) begin(whole time.Duration) { p.until = time.Now().Add(whole) }
 
 // idle stops the clock: between two frames a session may be silent.
 func (p *pace) idle() {
 	p.until = time.Time{}
-	p.apply(time.Time{})
+	if !p.deadline.IsZero() {
+		p.apply(time.Time{})
+	}
 }
 
 // step is called before each read or write. Setting a deadline is not free: it is moved
@@ -40,21 +39,21 @@ func (p *pace) step() {
 	if p.until.IsZero() {
 		return
 	}
-	if now := time.Now(); now.Sub(p.armed) > p.stall/16 {
-		p.arm(now)
+	now := time.Now()
+	if p.deadline.After(now.Add(p.stall*15/16)) && !p.deadline.After(p.until) {
+		return
 	}
-}
-
-func (p *pace) arm(now time.Time) {
-	p.armed = now
 	deadline := now.Add(p.stall)
 	if p.until.Before(deadline) {
 		deadline = p.until
 	}
-	p.apply(deadline)
+	if !deadline.Equal(p.deadline) {
+		p.apply(deadline)
+	}
 }
 
 func (p *pace) apply(deadline time.Time) {
+	p.deadline = deadline
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.over {
