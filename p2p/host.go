@@ -112,7 +112,7 @@ func (h *Host) start() error {
 		libp2p.Ping(false),
 		// Without SO_REUSEPORT a port that is in use is an error and not a silent split.
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport(), tcp.WithConnectionTimeout(h.config.DialTimeout)),
-		libp2p.Security(string(admission.ID), func(protocol.ID) *admission.Transport { return h.admission }),
+		libp2p.Security(string(admission.ID), func(protocol.ID) sockets { return sockets{h.admission, door} }),
 		libp2p.Muxer(yamux.ID, muxer),
 		libp2p.UserAgent(agent(h.config.Version, h.config.Zone)),
 		libp2p.ProtocolVersion(protocolVersion),

@@ -8,13 +8,11 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	goyamux "github.com/libp2p/go-yamux/v5"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -28,8 +26,6 @@ const (
 	// lineLimit is how many bytes of a connection wait for its socket before large writes wait
 	// too. A message waits for what is in line before it: 5 ms of 100 Mbit/s.
 	lineLimit = 32 << 10
-	// unsentLimit is how many bytes wait in the socket, beyond those on their way.
-	unsentLimit = 32 << 10
 	// largeWrite is the size from which a write waits in line. Messages are smaller.
 	largeWrite = 4 << 10
 )
@@ -53,32 +49,16 @@ func newMuxer() muxer {
 
 // NewConn implements network.Multiplexer.
 func (m muxer) NewConn(nc net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
-	limitUnsent(nc)
 	l := &line{}
-	inner, err := m.yamux.NewConn(&countedConn{Conn: nc, line: l}, isServer, scope)
+	c := &countedConn{Conn: nc, line: l}
+	if secured, ok := nc.(interface{ NetConn() net.Conn }); ok { // crypto/tls
+		c.socket, _ = secured.NetConn().(*socket)
+	}
+	inner, err := m.yamux.NewConn(c, isServer, scope)
 	if err != nil {
 		return nil, err
 	}
 	return &muxedConn{MuxedConn: inner, line: l}, nil
-}
-
-// limitUnsent has the socket below nc make writers wait early (tcp(7), TCP_NOTSENT_LOWAT).
-// Where that is impossible the connection works all the same.
-func limitUnsent(nc net.Conn) {
-	if secured, ok := nc.(interface{ NetConn() net.Conn }); ok { // crypto/tls
-		nc = secured.NetConn()
-	}
-	socket, ok := nc.(interface {
-		SyscallConn() (syscall.RawConn, error)
-	})
-	if !ok {
-		return
-	}
-	if raw, err := socket.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentLimit)
-		})
-	}
 }
 
 // A line counts the bytes that streams of one connection wrote and yamux has not written to
@@ -148,10 +128,20 @@ func (l *line) admit() {
 	}
 }
 
-// A countedConn is the connection below yamux, which writes one frame at a time.
+// A countedConn is the connection below yamux, which writes one frame at a time, and reads
+// the header of one and then the rest, with nothing to do before that is whole.
 type countedConn struct {
 	net.Conn
-	line *line
+	line   *line
+	socket *socket // below Conn; nil if there is none
+}
+
+// Read implements net.Conn.
+func (c *countedConn) Read(p []byte) (int, error) {
+	if c.socket != nil {
+		c.socket.wanted = len(p)
+	}
+	return c.Conn.Read(p)
 }
 
 // The frame's header has 12 bytes, of which the second is the type; 0 is data (yamux spec).

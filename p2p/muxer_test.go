@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
-	"golang.org/x/sys/unix"
 )
 
 // A held conn passes on what is written only while it is let.
@@ -186,42 +185,5 @@ func TestTheLineOfADeadConnection(t *testing.T) {
 	}
 	if err := <-closed; err != nil {
 		t.Error(err)
-	}
-}
-
-// securedConn hides the socket as crypto/tls does.
-type securedConn struct {
-	net.Conn
-	below net.Conn
-}
-
-func (c securedConn) NetConn() net.Conn { return c.below }
-
-func TestUnsentBytesAreLimited(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	conn, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	limitUnsent(securedConn{below: conn})
-	socket, ok := conn.(*net.TCPConn)
-	if !ok {
-		t.Fatalf("a %T", conn)
-	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := 0
-	err = errors.Join(raw.Control(func(fd uintptr) {
-		got, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT)
-	}), err)
-	if err != nil || got != unsentLimit {
-		t.Errorf("the socket keeps %d unsent bytes, %v", got, err)
 	}
 }

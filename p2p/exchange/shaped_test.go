@@ -123,7 +123,8 @@ func (t *trader) ask(p peer.ID, d blob.Digest) {
 }
 
 // BenchmarkMessageBesideChunks is how long an Ask takes to a peer that is being sent chunks, on
-// a network that these saturate. ahead is how much counted as sent and had not arrived, at most.
+// a network that these saturate. ahead is how much counted as sent and had not arrived, at most;
+// the CPU time is that of both ends, the kernel's included.
 func BenchmarkMessageBesideChunks(b *testing.B) {
 	if !shaped(b, "-test.run=^$", "-test.bench=^"+b.Name()+"$", "-test.benchtime=100x") {
 		return
@@ -162,23 +163,40 @@ func measureMarks(b *testing.B, from *trader, to []*trader, g blob.Geometry) {
 	b.Helper()
 	var took []time.Duration
 	ahead := int64(0)
+	cpu, arrived := cpuTime(b), arrivals(to)
 	for mark := blob.ChunkIndex(0); b.Loop(); mark++ {
 		for range 2 { // chunks are under way
 			<-to[0].came
 		}
-		sent := from.sent.Load()
-		for _, t := range to {
-			sent -= t.arrived.Load()
-		}
-		ahead = max(ahead, sent)
+		ahead = max(ahead, from.sent.Load()-arrivals(to))
 		begun := time.Now()
 		if err := from.Send(to[0].host.ID(), digestOf(0), wire.Ask{Chunk: firstMark + mark%100}); err != nil {
 			b.Fatal(err)
 		}
 		took = append(took, (<-to[0].marks).Sub(begun))
 	}
+	bytes := blob.ByteCount(arrivals(to)-arrived) * g.ChunkSize()
+	b.ReportMetric((cpuTime(b)-cpu).Seconds()*float64(blob.GiB)/float64(bytes), "cpu-s/GiB")
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
 	b.ReportMetric(float64(ahead)*float64(g.ChunkSize()/blob.KiB), "ahead-KiB")
+}
+
+// arrivals counts the chunks that came to all of them.
+func arrivals(to []*trader) (n int64) {
+	for _, t := range to {
+		n += t.arrived.Load()
+	}
+	return n
+}
+
+// cpuTime is the process's, user and system.
+func cpuTime(tb testing.TB) time.Duration {
+	tb.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
