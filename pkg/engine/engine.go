@@ -62,8 +62,9 @@ type Upstream interface {
 
 // Config configures an Engine. Store, Upstream and Log must be set.
 type Config struct {
-	Store     *store.Store
-	Upstream  Upstream
+	Store    *store.Store
+	Upstream Upstream
+	// Scheduler's Hashers, where they are zero, follow from the cores of this machine.
 	Scheduler scheduler.Config
 	Log       *slog.Logger
 	// BackgroundMax is the largest blob that is finished when no client waits for it any
@@ -92,6 +93,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxHeld == 0 {
 		c.MaxHeld = 1024
 	}
+	if c.Scheduler.Hashers == 0 {
+		c.Scheduler.Hashers = hashers(runtime.GOMAXPROCS(0))
+	}
 	if c.OnQuarantine == nil {
 		c.OnQuarantine = func(string) {}
 	}
@@ -100,6 +104,10 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
+
+// hashers is how many links of one blob are checked at a time: one on each core, and one more
+// that waits for it, so that no core waits for the loop.
+func hashers(cores int) int { return min(max(4, 2*cores), 256) }
 
 // An Engine downloads blobs and serves their chunks to peers. Its methods are safe for
 // concurrent use. It works without peers until Join gives it some.
