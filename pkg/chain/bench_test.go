@@ -12,7 +12,7 @@ import (
 // chunksBenched are one chunk each of the smallest and the largest geometry.
 func chunksBenched(b *testing.B, newLoop func(g blob.Geometry, p []byte) func(*testing.PB)) {
 	b.Helper()
-	for _, size := range []blob.ByteCount{2 * blob.MinChunk, 2 * blob.GiB} {
+	for _, size := range []blob.ByteCount{2 * blob.MinChunk, 16 * blob.GiB} {
 		g := geometry(b, size)
 		b.Run(fmt.Sprintf("%dKiB", g.ChunkSize()/blob.KiB), func(b *testing.B) {
 			b.SetBytes(int64(g.ChunkSize()))
@@ -27,8 +27,9 @@ func chunksBenched(b *testing.B, newLoop func(g blob.Geometry, p []byte) func(*t
 func BenchmarkNext(b *testing.B) {
 	chunksBenched(b, func(g blob.Geometry, p []byte) func(*testing.PB) {
 		return func(pb *testing.PB) {
+			buf := make([]byte, 128<<10) // as the store has it
 			for r := bytes.NewReader(p); pb.Next(); r.Reset(p) {
-				if _, err := Next(g, 0, IV(), r); err != nil {
+				if _, err := Next(g, 0, IV(), r, buf); err != nil {
 					b.Error(err)
 				}
 			}

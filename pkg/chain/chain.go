@@ -76,9 +76,10 @@ func (c Chain) After(i blob.ChunkIndex) State { return c.states[i+1] }
 // Next reads chunk i of a blob from r and returns the state after it, given the state
 // before it; for the last chunk that is the digest, padding and length included.
 //
-// The offset comes from the geometry, never from a peer. It returns ErrLength when r
-// holds more or less than the chunk, and r's own errors wrapped.
-func Next(g blob.Geometry, i blob.ChunkIndex, before State, r io.Reader) (State, error) {
+// The offset comes from the geometry, never from a peer. The bytes pass through buf, which is
+// the caller's again afterwards; nil means a new one. It returns ErrLength when r holds more
+// or less than the chunk, and r's own errors wrapped.
+func Next(g blob.Geometry, i blob.ChunkIndex, before State, r io.Reader, buf []byte) (State, error) {
 	if !g.Valid(i) {
 		return State{}, fmt.Errorf("%w: chunk %d of %d", ErrChain, i, g.Chunks())
 	}
@@ -93,7 +94,10 @@ func Next(g blob.Geometry, i blob.ChunkIndex, before State, r io.Reader) (State,
 	if err := resume.UnmarshalBinary(savedState(before, g.Offset(i))); err != nil {
 		panic(fmt.Sprintf("chain: crypto/sha256 changed its saved form: %v", err))
 	}
-	if err := copyExactly(h, r, g.Length(i)); err != nil {
+	if len(buf) == 0 {
+		buf = make([]byte, copyBuffer)
+	}
+	if err := copyExactly(h, r, g.Length(i), buf); err != nil {
 		return State{}, fmt.Errorf("hash chunk %d: %w", i, err)
 	}
 	var after State
@@ -127,17 +131,16 @@ func savedState(s State, offset blob.ByteCount) []byte {
 	return saved
 }
 
-// copyBuffer is how much of a chunk is read at a time. maxEmptyReads is how often a reader
-// may return neither bytes nor an error.
+// copyBuffer is how much of a chunk is read at a time without a buffer of the caller's.
+// maxEmptyReads is how often a reader may return neither bytes nor an error.
 const (
 	copyBuffer    = 32 << 10
 	maxEmptyReads = 100
 )
 
-// copyExactly copies n bytes from r into w and returns ErrLength unless r
+// copyExactly copies n bytes from r through buf into w and returns ErrLength unless r
 // ends there.
-func copyExactly(w hash.Hash, r io.Reader, n blob.ByteCount) error {
-	buf := make([]byte, min(n+1, copyBuffer)) // one more than n, to see the end
+func copyExactly(w hash.Hash, r io.Reader, n blob.ByteCount, buf []byte) error {
 	for empty := 0; empty < maxEmptyReads; {
 		got, err := r.Read(buf)
 		if blob.ByteCount(got) > n {

@@ -40,7 +40,7 @@ func chunk(g blob.Geometry, p []byte, i blob.ChunkIndex) []byte {
 // next is Next over the bytes, which are expected to be fine.
 func next(tb testing.TB, g blob.Geometry, i blob.ChunkIndex, before State, p []byte) State {
 	tb.Helper()
-	after, err := Next(g, i, before, bytes.NewReader(p))
+	after, err := Next(g, i, before, bytes.NewReader(p), nil)
 	if err != nil {
 		tb.Fatalf("chunk %d of %d bytes: %v", i, g.Size(), err)
 	}
@@ -101,7 +101,7 @@ func TestNextAgreesWithSHA256InEveryGeometry(t *testing.T) {
 		r := &periodic{pattern: content(1<<20+7, 1)} // of an odd length: no two chunks are alike
 		state := IV()
 		for i := range g.Chunks() {
-			after, err := Next(g, i, state, io.TeeReader(io.LimitReader(r, int64(g.Length(i))), whole))
+			after, err := Next(g, i, state, io.TeeReader(io.LimitReader(r, int64(g.Length(i))), whole), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -235,7 +235,7 @@ func TestNextReadsExactlyTheChunk(t *testing.T) {
 			"one more": io.MultiReader(bytes.NewReader(right), bytes.NewReader([]byte{0})),
 			"endless":  io.MultiReader(bytes.NewReader(right), zeros{}),
 		} {
-			if after, err := Next(g, i, c.Before(i), r); !errors.Is(err, ErrLength) || after != (State{}) {
+			if after, err := Next(g, i, c.Before(i), r, nil); !errors.Is(err, ErrLength) || after != (State{}) {
 				t.Errorf("chunk %d, %s: %x, %v", i, what, after, err)
 			}
 		}
@@ -244,7 +244,7 @@ func TestNextReadsExactlyTheChunk(t *testing.T) {
 			"in the middle": io.MultiReader(bytes.NewReader(right[:50]), iotest.ErrReader(broken)),
 			"at the end":    io.MultiReader(bytes.NewReader(right), iotest.ErrReader(broken)),
 		} {
-			if after, err := Next(g, i, c.Before(i), r); !errors.Is(err, broken) || after != (State{}) {
+			if after, err := Next(g, i, c.Before(i), r, nil); !errors.Is(err, broken) || after != (State{}) {
 				t.Errorf("chunk %d, error %s: %x, %v", i, what, after, err)
 			}
 		}
@@ -253,7 +253,7 @@ func TestNextReadsExactlyTheChunk(t *testing.T) {
 			"halves":           iotest.HalfReader(bytes.NewReader(right)),
 			"EOF with the end": iotest.DataErrReader(bytes.NewReader(right)),
 		} {
-			if after, err := Next(g, i, c.Before(i), r); err != nil || after != c.After(i) {
+			if after, err := Next(g, i, c.Before(i), r, nil); err != nil || after != c.After(i) {
 				t.Errorf("chunk %d, %s: %x, %v", i, what, after, err)
 			}
 		}
@@ -270,7 +270,7 @@ func (zeros) Read(p []byte) (int, error) {
 
 // A reader that breaks io.Reader's rules is an error, not an endless loop.
 func TestNextGivesUpOnAReaderWithoutProgress(t *testing.T) {
-	if _, err := Next(geometry(t, 100), 0, IV(), stuck{}); !errors.Is(err, io.ErrNoProgress) {
+	if _, err := Next(geometry(t, 100), 0, IV(), stuck{}, nil); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("Next on a stuck reader: %v", err)
 	}
 }
@@ -282,7 +282,7 @@ func (stuck) Read([]byte) (int, error) { return 0, nil }
 func TestNextRefusesChunksOutOfRange(t *testing.T) {
 	g := geometry(t, blob.MinChunk+1)
 	for _, i := range []blob.ChunkIndex{-1, 2, 1 << 30} {
-		if _, err := Next(g, i, IV(), bytes.NewReader(nil)); !errors.Is(err, ErrChain) {
+		if _, err := Next(g, i, IV(), bytes.NewReader(nil), nil); !errors.Is(err, ErrChain) {
 			t.Errorf("Next of chunk %d: %v", i, err)
 		}
 	}
@@ -358,4 +358,23 @@ func FuzzNext(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The buffer changes nothing but the size of the reads.
+func TestNextThroughAnyBuffer(t *testing.T) {
+	g := geometry(t, blob.MinChunk+777)
+	p := content(g.Size(), 3)
+	for i := range g.Chunks() {
+		want := next(t, g, i, IV(), chunk(g, p, i))
+		for _, length := range []int{1, 63, 64, 1000, 1 << 20} {
+			buf := make([]byte, length)
+			after, err := Next(g, i, IV(), bytes.NewReader(chunk(g, p, i)), buf)
+			if err != nil || after != want {
+				t.Errorf("chunk %d through %d bytes: %x, %v", i, length, after, err)
+			}
+			if _, err := Next(g, i, IV(), bytes.NewReader(p), buf); !errors.Is(err, ErrLength) {
+				t.Errorf("a chunk that is too long, through %d bytes: %v", length, err)
+			}
+		}
+	}
 }

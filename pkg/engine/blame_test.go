@@ -118,7 +118,7 @@ func chainOf(t *testing.T, d *download, content []byte) []chain.State {
 	inner := make([]chain.State, 0, d.geometry.Last())
 	state := chain.IV()
 	for i := range d.geometry.Last() {
-		after, err := chain.Next(d.geometry, i, state, bytes.NewReader(content[d.geometry.Offset(i):d.geometry.Offset(i+1)]))
+		after, err := chain.Next(d.geometry, i, state, bytes.NewReader(content[d.geometry.Offset(i):d.geometry.Offset(i+1)]), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

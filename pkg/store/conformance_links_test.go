@@ -94,7 +94,7 @@ func falseChain(b *bench) {
 	// It starts from an invented state in the middle, so that chunk 1 continues it.
 	invented := newChain(t, of, of.chain, func(inner []chain.State) {
 		inner[0] = chain.State{1}
-		next, err := chain.Next(of.geometry, 1, inner[0], bytes.NewReader(of.chunk(1)))
+		next, err := chain.Next(of.geometry, 1, inner[0], bytes.NewReader(of.chunk(1)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -69,7 +69,7 @@ func chainOver(tb testing.TB, s sample, chunk func(blob.ChunkIndex) []byte, stat
 	tb.Helper()
 	inner := make([]chain.State, 0, s.geometry.Last())
 	for i := range s.geometry.Last() {
-		next, err := chain.Next(s.geometry, i, state, bytes.NewReader(chunk(i)))
+		next, err := chain.Next(s.geometry, i, state, bytes.NewReader(chunk(i)), nil)
 		if err != nil {
 			tb.Fatal(err)
 		}

@@ -73,7 +73,9 @@ func (p *Partial) hash(i blob.ChunkIndex, before chain.State) (chain.State, uint
 		return after, version, nil
 	}
 	r := io.NewSectionReader(p.data, int64(p.geometry.Offset(i)), int64(p.geometry.Length(i)))
-	after, err := chain.Next(p.geometry, i, before, r)
+	buf := p.store.piece()
+	defer p.store.pieces.Put(buf)
+	after, err := chain.Next(p.geometry, i, before, r, buf[:])
 	if err != nil {
 		return chain.State{}, 0, &DiskError{Op: "read a chunk back", Err: err}
 	}

@@ -62,7 +62,7 @@ func (m *model) lose(i blob.ChunkIndex) {
 
 func (m *model) hash(i blob.ChunkIndex, before chain.State) chain.State {
 	m.tb.Helper()
-	after, err := chain.Next(m.of.geometry, i, before, bytes.NewReader(m.bytes[i]))
+	after, err := chain.Next(m.of.geometry, i, before, bytes.NewReader(m.bytes[i]), nil)
 	if err != nil {
 		m.tb.Fatal(err)
 	}

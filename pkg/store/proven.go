@@ -107,10 +107,12 @@ func (p *Proven) BuildChain() (chain.Chain, error) {
 
 func (p *Proven) build() (chain.Chain, error) {
 	inner := make([]chain.State, 0, p.geometry.Last())
+	buf := p.store.piece()
+	defer p.store.pieces.Put(buf)
 	state := chain.IV()
 	for i := range p.geometry.Chunks() {
 		at, n := int64(p.geometry.Offset(i)), int64(p.geometry.Length(i))
-		next, err := chain.Next(p.geometry, i, state, io.NewSectionReader(p.file, at, n))
+		next, err := chain.Next(p.geometry, i, state, io.NewSectionReader(p.file, at, n), buf[:])
 		if err != nil {
 			return chain.Chain{}, &DiskError{Op: "read the blob's file", Err: err}
 		}
