@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math/bits"
+	"slices"
 )
 
 // ErrBitset is wrapped by BitsetFromBytes for bytes that are no bitset of that length.
@@ -12,6 +13,9 @@ var ErrBitset = errors.New("malformed bitset")
 
 // A Bitset is a set of the chunks of one blob. The zero value is a set that can
 // hold no chunk. It is not safe for concurrent use.
+//
+// What takes a second set looks at whole words of 64 chunks. The two may be of different
+// lengths: chunks that a set cannot hold are not in it, and are not put into it.
 type Bitset struct {
 	words []uint64
 	n     ChunkIndex
@@ -25,10 +29,18 @@ func NewBitset(n ChunkIndex) Bitset {
 // FullBitset returns the set of all chunks 0 to n-1.
 func FullBitset(n ChunkIndex) Bitset {
 	b := NewBitset(n)
-	for i := range n {
-		b.Add(i)
+	for at := range b.words {
+		b.words[at] = ^uint64(0)
 	}
+	b.trim()
 	return b
+}
+
+// trim takes out what lies beyond the end.
+func (b Bitset) trim() {
+	if rest := b.n % 64; rest != 0 {
+		b.words[len(b.words)-1] &= 1<<rest - 1
+	}
 }
 
 // Len is the number of chunks the set can hold.
@@ -55,6 +67,43 @@ func (b Bitset) Remove(i ChunkIndex) {
 	}
 }
 
+// AddAll puts every chunk of o into the set and returns how many were not there.
+func (b Bitset) AddAll(o Bitset) (added ChunkIndex) {
+	before := b.Count()
+	for at := range min(len(b.words), len(o.words)) {
+		b.words[at] |= o.words[at]
+	}
+	if o.n > b.n {
+		b.trim()
+	}
+	return b.Count() - before
+}
+
+// RemoveAll takes every chunk of o out of the set.
+func (b Bitset) RemoveAll(o Bitset) {
+	for at := range min(len(b.words), len(o.words)) {
+		b.words[at] &^= o.words[at]
+	}
+}
+
+// KeepAll takes every chunk out of the set that is not in o.
+func (b Bitset) KeepAll(o Bitset) {
+	for at := range b.words {
+		b.words[at] &= o.word(at)
+	}
+}
+
+// Clear takes every chunk out of the set.
+func (b Bitset) Clear() { clear(b.words) }
+
+// word is the at-th word; beyond the end there is nothing.
+func (b Bitset) word(at int) uint64 {
+	if at >= len(b.words) {
+		return 0
+	}
+	return b.words[at]
+}
+
 // Count is the number of chunks in the set.
 func (b Bitset) Count() ChunkIndex {
 	var n int
@@ -64,19 +113,83 @@ func (b Bitset) Count() ChunkIndex {
 	return ChunkIndex(n)
 }
 
+// Empty reports whether no chunk is in the set.
+func (b Bitset) Empty() bool {
+	return !slices.ContainsFunc(b.words, func(w uint64) bool { return w != 0 })
+}
+
 // Full reports whether every chunk is in the set.
 func (b Bitset) Full() bool { return b.Count() == b.n }
+
+// Equal reports whether both can hold the same chunks and do.
+func (b Bitset) Equal(o Bitset) bool { return b.n == o.n && slices.Equal(b.words, o.words) }
+
+// Within reports whether every chunk of the set is in o.
+func (b Bitset) Within(o Bitset) bool {
+	for at, w := range b.words {
+		if w&^o.word(at) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Meets reports whether some chunk is in both sets.
+func (b Bitset) Meets(o Bitset) bool {
+	for at, w := range b.words {
+		if w&o.word(at) != 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // All yields the chunks of the set in ascending order.
 func (b Bitset) All() iter.Seq[ChunkIndex] {
 	return func(yield func(ChunkIndex) bool) {
-		for w, word := range b.words {
-			for word != 0 {
-				i := ChunkIndex(w*64 + bits.TrailingZeros64(word))
-				if !yield(i) {
+		for at, w := range b.words {
+			for ; w != 0; w &= w - 1 {
+				if !yield(ChunkIndex(at*64 + bits.TrailingZeros64(w))) {
 					return
 				}
-				word &= word - 1
+			}
+		}
+	}
+}
+
+// And yields the chunks that are in both sets in ascending order.
+func (b Bitset) And(o Bitset) iter.Seq[ChunkIndex] {
+	return b.ascend(func(at int) uint64 { return b.words[at] & o.word(at) })
+}
+
+// AndNot yields the chunks of the set that are not in o in ascending order.
+func (b Bitset) AndNot(o Bitset) iter.Seq[ChunkIndex] {
+	return b.ascend(func(at int) uint64 { return b.words[at] &^ o.word(at) })
+}
+
+// Backward yields the chunks of the set in descending order: tail first.
+func (b Bitset) Backward() iter.Seq[ChunkIndex] {
+	return func(yield func(ChunkIndex) bool) {
+		for at := len(b.words) - 1; at >= 0; at-- {
+			for word := b.words[at]; word != 0; {
+				top := bits.Len64(word) - 1
+				if !yield(ChunkIndex(at*64 + top)) {
+					return
+				}
+				word &^= 1 << top
+			}
+		}
+	}
+}
+
+// ascend yields the chunks of b's words, as the function changes them, in ascending order.
+func (b Bitset) ascend(word func(at int) uint64) iter.Seq[ChunkIndex] {
+	return func(yield func(ChunkIndex) bool) {
+		for at := range b.words {
+			for w := word(at); w != 0; w &= w - 1 {
+				if !yield(ChunkIndex(at*64 + bits.TrailingZeros64(w))) {
+					return
+				}
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package blob
 import (
 	"bytes"
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 	"testing"
@@ -87,6 +88,88 @@ func compare(t *rapid.T, set Bitset, model modelSet, n ChunkIndex) {
 	}
 	if got, want := set.Bytes(), model.bytes(n); !bytes.Equal(got, want) {
 		t.Fatalf("Bytes() = %x, want %x", got, want)
+	}
+}
+
+// pair draws a set and its model, of at most 200 chunks and any density.
+func pair(t *rapid.T, name string) (Bitset, modelSet) {
+	n := ChunkIndex(rapid.Int32Range(0, 200).Draw(t, name))
+	set, model := NewBitset(n), modelSet{}
+	if n == 0 {
+		return set, model
+	}
+	for _, i := range rapid.SliceOfN(rapid.Int32Range(0, int32(n)-1), 0, 300).Draw(t, name+"'s chunks") {
+		set.Add(ChunkIndex(i))
+		model[ChunkIndex(i)] = true
+	}
+	return set, model
+}
+
+func (m modelSet) filter(keep func(ChunkIndex) bool) modelSet {
+	out := maps.Clone(m)
+	maps.DeleteFunc(out, func(i ChunkIndex, _ bool) bool { return !keep(i) })
+	return out
+}
+
+// TestBitsetsTogetherAgreeWithMaps: what takes two sets does what their models do, of equal
+// length or not, and leaves the second alone.
+func TestBitsetsTogetherAgreeWithMaps(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, inA := pair(t, "a")
+		b, inB := pair(t, "b")
+		both := inA.filter(func(i ChunkIndex) bool { return inB[i] })
+		only := inA.filter(func(i ChunkIndex) bool { return !inB[i] })
+		if got, want := slices.Collect(a.And(b)), slices.Sorted(maps.Keys(both)); !slices.Equal(got, want) {
+			t.Fatalf("And yields %v, want %v", got, want)
+		}
+		if got, want := slices.Collect(a.AndNot(b)), slices.Sorted(maps.Keys(only)); !slices.Equal(got, want) {
+			t.Fatalf("AndNot yields %v, want %v", got, want)
+		}
+		down := slices.Collect(a.Backward())
+		slices.Reverse(down)
+		if !slices.Equal(down, slices.Collect(a.All())) {
+			t.Fatalf("Backward yields, from its end, %v", down)
+		}
+		if a.Within(b) != (len(only) == 0) || a.Meets(b) != (len(both) > 0) || a.Empty() != (len(inA) == 0) {
+			t.Fatalf("Within %t, Meets %t, Empty %t", a.Within(b), a.Meets(b), a.Empty())
+		}
+		if want := a.Len() == b.Len() && maps.Equal(inA, inB); a.Equal(b) != want || !a.Equal(a.Clone()) {
+			t.Fatalf("Equal is %t, want %t", a.Equal(b), want)
+		}
+		union := maps.Clone(inA)
+		for i := range inB.filter(func(i ChunkIndex) bool { return i < a.Len() }) {
+			union[i] = true
+		}
+		joined := a.Clone()
+		if got, want := joined.AddAll(b), len(union)-len(inA); got != ChunkIndex(want) {
+			t.Fatalf("AddAll added %d, want %d", got, want)
+		}
+		compare(t, joined, union, a.Len())
+		kept, rest, none := a.Clone(), a.Clone(), a.Clone()
+		kept.KeepAll(b)
+		compare(t, kept, both, a.Len())
+		rest.RemoveAll(b)
+		compare(t, rest, only, a.Len())
+		none.Clear()
+		compare(t, none, modelSet{}, a.Len())
+		compare(t, a, inA, a.Len())
+		compare(t, b, inB, b.Len())
+	})
+}
+
+func TestBitsetIterationStopsWhenAsked(t *testing.T) {
+	for name, seq := range map[string]iter.Seq[ChunkIndex]{
+		"And": FullBitset(200).And(FullBitset(200)), "AndNot": FullBitset(200).AndNot(NewBitset(200)), "Backward": FullBitset(200).Backward(),
+	} {
+		seen := 0
+		for range seq {
+			if seen++; seen == 71 {
+				break
+			}
+		}
+		if seen != 71 {
+			t.Errorf("%s: saw %d chunks before the break, want 71", name, seen)
+		}
 	}
 }
 
