@@ -12,7 +12,7 @@ NODES  ?= 5
 LAYERS ?= 4
 SIZE   ?= 16
 
-.PHONY: help build demo test unit e2e lint bench fuzz clean
+.PHONY: help build demo test unit e2e lint bench sim fuzz clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -46,6 +46,11 @@ bench: build ## The figures of docs/benchmarks.md (nginx installed through apt-g
 	go test -run '^$$' -bench . -benchtime 2s -count 3 -cpu 1,2 ./pkg/chain
 	go test -run '^$$' -bench ChunkExchange -benchtime 3s -count 3 ./p2p/exchange
 	go run ./test/bench --shoal bin/shoal
+
+SEEDS ?= 3
+JOBS  ?= 2
+sim: ## Experiments on the simulated network, against their aims (SEEDS=3 JOBS=2 CASES=seeded,fast-registry)
+	go run ./test/sim --seeds $(SEEDS) --jobs $(JOBS) --case '$(CASES)'
 
 FUZZTIME ?= 30s
 fuzz: ## Every fuzz target for FUZZTIME each

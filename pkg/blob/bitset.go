@@ -170,13 +170,13 @@ func (b Bitset) AndNot(o Bitset) iter.Seq[ChunkIndex] {
 // Backward yields the chunks of the set in descending order: tail first.
 func (b Bitset) Backward() iter.Seq[ChunkIndex] {
 	return func(yield func(ChunkIndex) bool) {
-		for at := len(b.words) - 1; at >= 0; at-- {
-			for word := b.words[at]; word != 0; {
-				top := bits.Len64(word) - 1
+		for at, w := range slices.Backward(b.words) {
+			for w != 0 {
+				top := bits.Len64(w) - 1
 				if !yield(ChunkIndex(at*64 + top)) {
 					return
 				}
-				word &^= 1 << top
+				w &^= 1 << top
 			}
 		}
 	}

@@ -1,100 +1,203 @@
 package sim
 
 import (
+	"cmp"
+
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/scheduler"
 )
 
-// The checks below are what no Machine may ever do, whatever its policies. Their bounds
-// are the documented defaults of scheduler.Config.
-const (
-	maxUploads     = 4
-	maxAsks        = 16
-	maxAsksPerPeer = 2
-	maxReads       = 2
-	maxChecks      = 1 // a rescue or a drip beside the duties
-)
+// The checks below are what no Machine may ever do, whatever its policies.
 
-func (n *node) checkAsk(a scheduler.AskPeer) {
-	d, s := n.disk(a.Blob), n.session(a.Peer, a.Blob)
-	if other, twice := d.asked[a.Chunk]; twice {
-		n.w.fail(n, "asks %s for chunk %d, which it asked of %s", a.Peer, a.Chunk, other)
+// limits are how much of each kind may be under way: what the scheduler's Config says, or
+// its documented defaults.
+type limits struct{ uploads, asks, asksPerPeer, reads, audits int }
+
+// beside is how many reads a download may have besides its duties: a rescue, a drip.
+const beside = 2
+
+func limitsOf(c scheduler.Config) limits {
+	return limits{
+		uploads: cmp.Or(c.Uploads, 4), asks: cmp.Or(c.AsksMax, max(16, c.AsksMin)), asksPerPeer: cmp.Or(c.AsksPerPeer, 2),
+		reads: cmp.Or(c.Reads, 2) + beside, audits: 8,
 	}
+}
+
+// checkWork: nothing is done for a download after its end.
+func (n *node) checkWork(d *disk, does string) {
 	switch {
+	case !d.live():
+		n.w.fail(n, "%s for %s after its end", does, d.digest().Short())
+	case d.releasing || d.proven:
+		n.w.fail(n, "%s for %s after its release", does, d.digest().Short())
+	}
+}
+
+// checkAsk: only what is there is asked for, once, and only what is not here.
+func (n *node) checkAsk(d *disk, s *session, a scheduler.AskPeer) {
+	n.checkWork(d, "asks")
+	switch {
+	case !d.layer.geometry.Valid(a.Chunk):
+		n.w.fail(n, "asks %s for chunk %d of %d", a.Peer, a.Chunk, d.n)
 	case s == nil:
 		n.w.fail(n, "asks %s without a session", a.Peer)
-	case !s.open: // it will hear of it
 	case !s.has.Has(a.Chunk):
 		n.w.fail(n, "asks %s for chunk %d, which it does not have", a.Peer, a.Chunk)
-	}
-	if d.state[a.Chunk] != absent {
-		// The event that says so may be on its way: only what the Machine knows counts.
-		// Everything in this model is reported at once, so it does know.
-		n.w.fail(n, "asks for chunk %d, which it has", a.Chunk)
+	case d.asked[a.Chunk] != 0:
+		n.w.fail(n, "asks %s for chunk %d, which it asked of %s", a.Peer, a.Chunk, n.w.nodes[d.asked[a.Chunk]-1].id)
+	case d.cells[a.Chunk].origin != absent:
+		n.w.fail(n, "asks %s for chunk %d, which it has", a.Peer, a.Chunk)
+	case s.wanting() >= n.w.limits.asksPerPeer:
+		n.w.fail(n, "asks %s for more than %d chunks", a.Peer, n.w.limits.asksPerPeer)
 	}
 }
 
-func (n *node) checkServe(a scheduler.Serve) {
-	d := n.disk(a.Blob)
-	if !d.servable(a.Chunk) {
+func (n *node) checkCancel(d *disk, a scheduler.CancelAsk) {
+	n.w.fail(n, "cancels chunk %d of %s, which it did not ask of %s", a.Chunk, d.digest().Short(), a.Peer)
+}
+
+// checkServe: nothing is served that is neither R nor V, nor anything wrong.
+func (n *node) checkServe(d *disk, a scheduler.Serve) {
+	switch {
+	case !d.live():
+		n.w.fail(n, "serves %s after its end", d.digest().Short())
+	case !d.servable.Has(a.Chunk):
 		n.w.fail(n, "serves chunk %d, which is neither R nor V", a.Chunk)
-	}
-	if d.content[a.Chunk] != 0 && n.spec.Registry != RegistryLies {
+	case d.cells[a.Chunk].content != 0 && n.spec.Registry != RegistryLies:
 		n.w.fail(n, "serves wrong bytes as chunk %d", a.Chunk)
 	}
-	if n.uploads[sent{a.Peer, a.Blob, a.Chunk}] {
-		n.w.fail(n, "serves chunk %d to %s twice at once", a.Chunk, a.Peer)
+}
+
+// checkAnswer: every ask is answered once.
+func (n *node) checkAnswer(s *session, at int, i blob.ChunkIndex) {
+	if at < 0 {
+		n.w.fail(n, "answers %s for chunk %d, which it does not wait for", s.far.id, i)
+	} else if s.waits[at].queued {
+		n.w.fail(n, "answers %s for chunk %d twice", s.far.id, i)
 	}
 }
 
-func (n *node) checkRead(a scheduler.ReadUpstream) {
-	d := n.disk(a.Blob)
-	if n.spec.Registry == RegistryUnknown {
-		n.w.fail(n, "reads without a registry")
-	}
-	if a.First < 0 || a.Count < 1 || a.First+a.Count > d.n {
-		n.w.fail(n, "reads %d chunks from %d on", a.Count, a.First)
-	}
-	for id, other := range d.reads {
-		if !other.cancelled && other.first < a.First+a.Count && a.First < other.end {
-			n.w.fail(n, "read %d overlaps read %d", a.Read, id)
+// patienceWithAnswers is how long an ask may wait for any answer.
+const patienceWithAnswers = 300 * second
+
+// checkWaits: every ask is answered, or its session ends.
+func (s *session) checkWaits() {
+	for _, x := range s.waits {
+		if s.node.w.now-x.since > patienceWithAnswers && !s.node.dead && s.node.throttle == nil {
+			s.node.w.fail(s.node, "has not answered %s for chunk %d since %v", s.far.id, x.chunk, seconds(x.since))
 		}
 	}
 }
 
+// checkTell: nothing is told that is neither R nor V.
+func (n *node) checkTell(d *disk, a scheduler.TellHave) {
+	switch {
+	case a.Chunks.Len() != d.n:
+		n.w.fail(n, "tells a set of %d chunks, of %d", a.Chunks.Len(), d.n)
+	case !a.Chunks.Within(d.servable):
+		for i := range a.Chunks.AndNot(d.servable) {
+			n.w.fail(n, "tells chunk %d, which is neither R nor V", i)
+		}
+	case !d.live():
+		n.w.fail(n, "tells what it has of %s after its end", d.digest().Short())
+	}
+}
+
+// checkReading: what is told to be read is a few spans of the blob, in order.
+func (n *node) checkReading(d *disk, a scheduler.TellReading) {
+	if len(a.Spans) > scheduler.MaxSpans {
+		n.w.fail(n, "tells %d spans that it reads", len(a.Spans))
+	}
+	var from blob.ChunkIndex
+	for _, s := range a.Spans {
+		if s.First < from || s.Count < 1 || s.Count > d.n-s.First {
+			n.w.fail(n, "tells that it reads %d chunks from %d on, of %d", s.Count, s.First, d.n)
+			return
+		}
+		from = s.End()
+	}
+}
+
+// checkChain: only a chain is sent of which every link was checked.
+func (n *node) checkChain(d *disk) {
+	if !d.proven {
+		n.w.fail(n, "sends a chain of %s that it did not check", d.digest().Short())
+	}
+}
+
+// checkRead: reads lie within the blob, do not overlap, and need a registry.
+func (n *node) checkRead(d *disk, a scheduler.ReadUpstream) {
+	n.checkWork(d, "reads")
+	if n.spec.Registry == RegistryUnknown {
+		n.w.fail(n, "reads without a registry")
+	}
+	if a.First < 0 || a.Count < 1 || a.Count > d.n-a.First {
+		n.w.fail(n, "reads %d chunks from %d on, of %d", a.Count, a.First, d.n)
+	}
+	for _, r := range d.reads {
+		if !r.audit && r.next < a.First+a.Count && a.First < r.end {
+			n.w.fail(n, "read %d overlaps read %d", a.Read, r.id)
+		}
+	}
+}
+
+func (n *node) checkAudit(d *disk, a scheduler.AuditChunk) {
+	n.checkWork(d, "audits")
+	if !d.layer.geometry.Valid(a.Chunk) {
+		n.w.fail(n, "audits chunk %d of %d", a.Chunk, d.n)
+	}
+}
+
 // checkQuarantine: whoever is honest is never blamed by a node with an honest registry.
-func (n *node) checkQuarantine(a scheduler.Quarantine) {
-	if far := n.w.byID[a.Peer]; far == nil || far.spec.honest() && n.spec.Registry != RegistryLies {
+func (n *node) checkQuarantine(far *node, a scheduler.Quarantine) {
+	if far == nil || far.spec.honest() && n.spec.Registry != RegistryLies {
 		n.w.fail(n, "quarantines %s, which is honest: %s", a.Peer, a.What)
+	}
+}
+
+// checkGiven: a client gets right bytes.
+func (n *node) checkGiven(d *disk, i blob.ChunkIndex) {
+	if d.cells[i].content != 0 && n.spec.Registry != RegistryLies {
+		n.w.fail(n, "gives a client wrong bytes of chunk %d", i)
+	}
+}
+
+// checkProven: what is released hashes to the digest.
+func (n *node) checkProven(d *disk) {
+	for i := range d.cells {
+		if d.cells[i].content != 0 {
+			n.w.fail(n, "releases wrong bytes of chunk %d", i)
+			return
+		}
 	}
 }
 
 // checkLimits looks at how much is under way.
 func (n *node) checkLimits() {
-	if len(n.uploads) > maxUploads {
-		n.w.fail(n, "%d uploads at a time", len(n.uploads))
+	l := &n.w.limits
+	if n.uploads > l.uploads {
+		n.w.fail(n, "%d uploads at a time", n.uploads)
 	}
 	for _, d := range n.disks {
-		perPeer := map[scheduler.PeerID]int{}
-		for _, p := range d.asked {
-			perPeer[p]++
-			if perPeer[p] > maxAsksPerPeer {
-				n.w.fail(n, "%d asks of %s", perPeer[p], p)
-			}
-		}
-		if len(d.asked) > maxAsks {
-			n.w.fail(n, "%d asks", len(d.asked))
-		}
-		reads := 0
-		for _, rd := range d.reads {
-			if !rd.cancelled {
-				reads++
-			}
-		}
-		if reads > maxReads+maxChecks {
-			n.w.fail(n, "%d reads of %s", reads, blobName(d.blob))
+		switch {
+		case d.asks > l.asks:
+			n.w.fail(n, "%d asks for %s", d.asks, d.digest().Short())
+		case len(d.reads)-d.audits > l.reads:
+			n.w.fail(n, "%d reads of %s", len(d.reads)-d.audits, d.digest().Short())
+		case d.audits > l.audits:
+			n.w.fail(n, "%d audits of %s", d.audits, d.digest().Short())
 		}
 	}
 }
 
-func blobName(d blob.Digest) string { return d.Short() }
+// checkEnd: every download of a living node with a registry has succeeded.
+func (w *world) checkEnd() {
+	for _, n := range w.nodes {
+		for _, d := range n.disks {
+			if n.dead || !n.begun || n.spec.Registry != RegistryWorks || n.spec.Lies != 0 || d.proven {
+				continue
+			}
+			w.fail(n, "has no blob %s in the end: %s", d.digest().Short(), d.why)
+		}
+	}
+}

@@ -5,159 +5,154 @@ import (
 	"github.com/shoal-project/shoal/scheduler"
 )
 
-type state uint8
+// An origin says from where the bytes of a chunk came.
+type origin uint8
 
 const (
-	absent state = iota
-	q
-	r
-	v
+	absent origin = iota
+	fromPeer
+	fromRegistry
 )
 
-// A disk is one blob in the model of the verified store. It knows what is right, and
-// uses that only where the real store hashes.
-type disk struct {
-	blob     blob.Digest
-	geometry blob.Geometry
-	n        blob.ChunkIndex
-	state    []state
-	content  []int // 0: right
-	links    []bool
-	anchor   blob.ChunkIndex // links from here to the end hold
-	prefix   blob.ChunkIndex
-	prefixOK bool
-	chains   map[scheduler.PeerID]map[blob.ChunkIndex]bool // by supplier: states that are wrong
+// A content stands for the bytes of a chunk. Zero are the right ones.
+type content int64
 
-	wanted, proven, ended   bool
-	why                     scheduler.Fault
-	at                      scheduler.Time
-	fromUpstream, fromPeers blob.ByteCount
+// A value stands for a chaining value. Zero is the right one, at every boundary: the IV
+// before the first chunk, the digest after the last.
+type value uint64
 
-	asked map[blob.ChunkIndex]scheduler.PeerID
-	reads map[scheduler.ReadID]*reading
-}
-
-type reading struct {
-	first, end blob.ChunkIndex
-	cancelled  bool
-}
-
-func newDisk(d blob.Digest, size blob.ByteCount) *disk {
-	g, err := blob.NewGeometry(size)
-	if err != nil {
-		panic(err) // the configuration is the caller's own
+// after is the chaining value that chunk i with these bytes leads to. Right bytes lead from
+// the right value to the right one; anything else to one that nobody meets by accident.
+func after(i blob.ChunkIndex, before value, c content) value {
+	if before == 0 && c == 0 {
+		return 0
 	}
-	n := g.Chunks()
-	return &disk{
-		blob: d, geometry: g, n: n, state: make([]state, n), content: make([]int, n), links: make([]bool, n),
-		anchor: n, prefixOK: true, chains: map[scheduler.PeerID]map[blob.ChunkIndex]bool{},
-		asked: map[blob.ChunkIndex]scheduler.PeerID{}, reads: map[scheduler.ReadID]*reading{},
+	return value(mix(mix(mix(1, uint64(before)), uint64(c)), uint64(i))) | 1
+}
+
+// A cell is what a disk knows of one chunk.
+type cell struct {
+	origin   origin
+	verified bool // its bytes link two values of the suffix
+	content  content
+	links    []hop // that hold over these bytes, besides those in prefix and suffix
+}
+
+// A hop says that a chunk's bytes lead from one value to the other.
+type hop struct{ before, after value }
+
+// maxHops bounds the links kept for one chunk besides those in prefix and suffix, as the store does.
+const maxHops = 4
+
+// A disk is one blob at one node, in the model of the verified store (pkg/store). It knows
+// what is right, and uses that only where the store hashes.
+type disk struct {
+	node  *node
+	layer *layer
+	blob  int // index of the layer
+	n     blob.ChunkIndex
+
+	cells    []cell
+	servable blob.Bitset // R or V
+	prefix   []value
+	suffix   []value
+	anchor   blob.ChunkIndex
+	claims   map[int]*chain // by the supplier's number
+	refuted  map[int]bool
+
+	wanted                  bool // a download is under way, or the blob is held
+	releasing               bool
+	proven                  bool
+	ended                   bool // abandoned
+	why                     scheduler.Fault
+	at                      scheduler.Time // when it was proven or abandoned
+	whole                   bool           // the engine noticed that the registry ignores Range
+	fromRegistry, fromPeers blob.ByteCount
+
+	sessions []*session // by the far node's number
+	asked    []int32    // by chunk: the number of the node that it is asked of, plus one
+	asks     int        // chunks asked of peers
+	reads    []*reading
+	audits   int
+	client   client
+}
+
+func newDisk(n *node, k int) *disk {
+	l := &n.w.blobs[k]
+	d := &disk{node: n, layer: l, blob: k, n: l.geometry.Chunks()}
+	d.cells = make([]cell, d.n)
+	d.reset()
+	return d
+}
+
+// reset forgets what only lives in memory: a new life begins with the bytes alone.
+func (d *disk) reset() {
+	d.servable = blob.NewBitset(d.n)
+	d.prefix, d.suffix, d.anchor = []value{0}, make([]value, d.n+1), d.n
+	d.claims, d.refuted = map[int]*chain{}, map[int]bool{}
+	d.sessions, d.asks, d.reads, d.audits = nil, 0, nil, 0
+	d.asked = make([]int32, d.n)
+	d.releasing, d.ended, d.whole, d.wanted = false, false, false, false
+	for i := range d.cells {
+		c := &d.cells[i]
+		c.verified, c.links = false, nil
+		if c.origin == fromRegistry {
+			d.servable.Add(blob.ChunkIndex(i))
+		}
 	}
 }
 
 // write stores a chunk unless it is there.
-func (d *disk) write(i blob.ChunkIndex, content int, as state) bool {
-	if d.state[i] != absent {
+func (d *disk) write(i blob.ChunkIndex, c content, from origin) bool {
+	if d.cells[i].origin != absent {
 		return false
 	}
-	d.state[i], d.content[i] = as, content
+	d.cells[i].origin, d.cells[i].content = from, c
+	if from == fromRegistry {
+		d.servable.Add(i)
+	}
 	return true
 }
 
-func (d *disk) servable(i blob.ChunkIndex) bool {
-	return d.proven || d.state[i] == r || d.state[i] == v
+// lose forgets a chunk and every link over it.
+func (d *disk) lose(i blob.ChunkIndex) {
+	if d.cells[i].origin == absent {
+		return
+	}
+	d.cells[i] = cell{}
+	d.servable.Remove(i)
+	d.prefix = d.prefix[:min(len(d.prefix), int(i)+1)]
 }
 
-// changed forgets what was hashed of a chunk.
-func (d *disk) changed(i blob.ChunkIndex) {
-	d.links[i] = false
-	if i >= d.anchor {
-		d.anchor = i + 1
+// replace puts the registry's bytes in the place of a chunk and reports whether it had them.
+func (d *disk) replace(i blob.ChunkIndex, c content) (same bool) {
+	same = d.cells[i].origin != absent && d.cells[i].content == c
+	if same {
+		d.cells[i].origin = fromRegistry
+		d.servable.Add(i)
+		return true
 	}
-	if i < d.prefix {
-		d.prefix, d.prefixOK = 0, true
-	}
+	d.lose(i)
+	d.write(i, c, fromRegistry)
+	return false
 }
 
-func (d *disk) drop(i blob.ChunkIndex) {
-	d.state[i] = absent
-	d.changed(i)
-}
-
-func (d *disk) dropLinks() {
-	for i := range d.anchor {
-		d.links[i] = false
-	}
-}
-
-// replace puts the registry's bytes in the place of a chunk.
-func (d *disk) replace(i blob.ChunkIndex, content int) (same bool) {
-	same = d.state[i] != absent && d.content[i] == content
-	if !same {
-		d.changed(i)
-	}
-	d.content[i] = content
-	if d.state[i] != v {
-		d.state[i] = r
-	}
-	return same
-}
-
-// checkLink says whether a link holds under a supplier's chain, and what it anchored.
-func (d *disk) checkLink(i blob.ChunkIndex, supplier scheduler.PeerID) (holds bool, anchored []blob.ChunkIndex) {
-	bad, known := d.chains[supplier]
-	if !known || d.state[i] == absent || d.content[i] != 0 || bad[i] || bad[i+1] {
-		return false, nil
-	}
-	d.links[i] = true
-	return true, d.advance()
-}
-
-// advance moves the anchor down over links that hold.
-func (d *disk) advance() (anchored []blob.ChunkIndex) {
-	for d.anchor > 0 && d.links[d.anchor-1] {
-		d.anchor--
-		anchored = append(anchored, d.anchor)
-		if d.state[d.anchor] == q {
-			d.state[d.anchor] = v
-		}
-	}
-	return anchored
-}
-
-// hashPrefix goes on from first. It returns false for a place where the prefix does not stand.
-func (d *disk) hashPrefix(first, through blob.ChunkIndex) (verified []blob.ChunkIndex, mismatch, ok bool) {
-	if first == 0 {
-		d.prefix, d.prefixOK = 0, true
-	}
-	if first != d.prefix {
-		return nil, false, false
-	}
-	for i := first; i <= through && d.state[i] != absent; i++ {
-		d.prefixOK = d.prefixOK && d.content[i] == 0
-		d.links[i] = d.links[i] || d.prefixOK
-		d.prefix = i + 1
-	}
-	if d.prefix < d.n {
-		return d.advance(), false, true
-	}
-	return d.advance(), !d.prefixOK, true
-}
-
-// close proves the blob if every link is there.
-func (d *disk) close() bool {
-	for i := range d.n {
-		if !d.links[i] || d.state[i] == absent {
-			return false
-		}
-	}
-	d.proven = true
-	return true
-}
-
+// fill makes the blob held and proven.
 func (d *disk) fill() {
-	for i := range d.n {
-		d.state[i], d.links[i] = v, true
+	for i := range d.cells {
+		d.cells[i] = cell{origin: fromPeer, verified: true}
+		d.prefix = append(d.prefix, 0)
 	}
-	d.anchor, d.prefix, d.proven, d.wanted = 0, d.n, true, true
+	d.servable, d.anchor = blob.FullBitset(d.n), 0
+	d.proven, d.wanted = true, true
 }
+
+// live reports whether a download is under way or the blob is served.
+func (d *disk) live() bool { return d.wanted && !d.ended }
+
+// downloading reports whether a download is under way.
+func (d *disk) downloading() bool { return d.live() && !d.proven }
+
+func (d *disk) digest() blob.Digest { return d.layer.digest }
+
+func (d *disk) length(i blob.ChunkIndex) blob.ByteCount { return d.layer.geometry.Length(i) }

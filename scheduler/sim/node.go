@@ -7,108 +7,170 @@ import (
 	"github.com/shoal-project/shoal/scheduler"
 )
 
-// A node is one Machine with its store and sessions.
+// A node is one Machine with its links, its store and its sessions.
 type node struct {
-	w     *world
-	id    scheduler.PeerID
-	spec  Node
-	m     *scheduler.Machine
-	dead  bool
-	disks []*disk
-	tick  scheduler.Time // the earliest Ticked that is queued; 0: none
+	w        *world
+	number   int
+	id       scheduler.PeerID
+	spec     Node
+	up, down link
+	cores    cores
+	disks    []*disk
+	m        *scheduler.Machine
+	life     int // counts crashes: what was under way for an earlier life is over
+	dead     bool
+	begun    bool
+	members  int            // as last told to the Machine
+	tick     scheduler.Time // the earliest tick that is queued
 
-	sessions     map[peerBlob]*session
-	uplinkFree   scheduler.Time
-	downlinkFree scheduler.Time
-	uploads      map[sent]bool
-	served       int
-}
-
-type peerBlob struct {
-	peer scheduler.PeerID
-	blob blob.Digest
-}
-
-type sent struct {
-	peer  scheduler.PeerID
-	blob  blob.Digest
-	chunk blob.ChunkIndex
-}
-
-// A session is one side's end; has is what the other side told.
-type session struct {
-	open bool
-	has  blob.Bitset
-	far  *session
+	connected []bool                 // by number: there is a connection
+	blocked   map[int]scheduler.Time // by number: refused until
+	uploads   int                    // chunks that are sent or queued in a session
+	served    int
+	sentences int   // quarantines that others imposed on it
+	wrong     int   // wrong chunks that honest nodes took from it
+	throttle  *link // of a liar that sends slowly
 }
 
 func (w *world) addNode(i int, spec Node) {
 	n := &node{
-		w: w, spec: spec, id: scheduler.PeerID(fmt.Sprintf("n%02d", i)),
-		sessions: map[peerBlob]*session{}, uploads: map[sent]bool{},
+		w: w, number: i, spec: spec, id: scheduler.PeerID(fmt.Sprintf("n%03d", i)), tick: never,
+		up: link{rate: int64(spec.Up)}, down: link{rate: int64(spec.Down)},
+		connected: make([]bool, len(w.cfg.Nodes)),
 	}
-	cfg := w.cfg.Scheduler
-	cfg.Self, cfg.Seed, cfg.Zone = n.id, w.cfg.Seed, spec.Zone
-	n.m = scheduler.New(cfg)
-	for k, size := range w.cfg.Blobs {
-		n.disks = append(n.disks, newDisk(digest(k), size))
+	for k := range w.blobs {
+		n.disks = append(n.disks, newDisk(n, k))
 	}
+	n.awake()
 	w.nodes = append(w.nodes, n)
 	w.byID[n.id] = n
-	w.after(spec.Start, n.begin)
+	n.await(len(n.disks))
+	w.after(spec.Start, begin{n, 0})
 	if spec.Crash > 0 {
-		w.after(spec.Crash, n.crash)
+		w.after(spec.Crash, crash{n})
+		if spec.Restart > spec.Crash {
+			w.after(spec.Restart, restart{n})
+		}
 	}
+}
+
+// await counts downloads that the run waits for. Nobody waits for a liar.
+func (n *node) await(downloads int) {
+	if n.spec.Lies == 0 {
+		n.w.waiting += downloads
+	}
+}
+
+// awake gives the node a new Machine.
+func (n *node) awake() {
+	cfg := n.w.cfg.Scheduler
+	cfg.Self, cfg.Zone, cfg.Seed = n.id, n.spec.Zone, n.w.cfg.Seed+uint64(n.life)<<32
+	n.m = scheduler.New(cfg)
+	n.cores, n.blocked, n.members, n.tick = cores{free: n.w.cfg.Cores}, map[int]scheduler.Time{}, 0, never
 }
 
 // begin has the node want every blob, or hold them.
-func (n *node) begin() {
-	if n.dead {
+type begin struct {
+	node *node
+	life int
+}
+
+func (e begin) happen(*world) {
+	n := e.node
+	if n.dead || n.life != e.life {
 		return
 	}
-	if !n.w.cfg.NoDHT {
-		n.step(scheduler.MembersCounted{Members: len(n.w.nodes) - 1})
+	n.begun = true
+	n.count()
+	if n.spec.Lies != 0 {
+		n.beginToLie()
 	}
 	for _, d := range n.disks {
-		if n.spec.Held {
+		switch {
+		case n.spec.Held && !d.proven:
 			d.fill()
-			n.step(scheduler.BlobHeld{Blob: d.blob, Size: d.geometry.Size()})
-			continue
+			n.await(-1)
+			fallthrough
+		case d.proven:
+			d.wanted = true
+			n.step(scheduler.BlobHeld{Blob: d.digest(), Size: d.layer.geometry.Size()})
+		default:
+			d.start()
 		}
-		d.wanted = true
-		n.step(scheduler.DownloadStarted{
-			Blob: d.blob, Size: d.geometry.Size(), Image: Image(), Upstream: n.spec.Registry != RegistryUnknown,
-		})
-		n.step(scheduler.ClientAsked{Blob: d.blob})
 	}
 }
 
-// crash ends the node without a word; its peers learn when their connections break.
-func (n *node) crash() {
-	n.dead = true
-	for key, s := range n.sessions {
-		s.open = false
-		far, theirs := n.w.byID[key.peer], s.far
-		n.w.after(n.w.cfg.Latency, func() { far.left(n.id, key.blob, theirs, scheduler.FaultTransient) })
+// start begins a download with what the partial file holds.
+func (d *disk) start() {
+	d.wanted = true
+	ev := scheduler.DownloadStarted{
+		Blob: d.digest(), Size: d.layer.geometry.Size(), Image: d.layer.image,
+		Upstream: d.node.spec.Registry != RegistryUnknown && d.node.spec.Lies.reads(),
+	}
+	if d.node.life > 0 {
+		ev.FromRegistry, ev.Quarantined = blob.NewBitset(d.n), blob.NewBitset(d.n)
+		for i := range d.n {
+			switch d.cells[i].origin {
+			case fromRegistry:
+				ev.FromRegistry.Add(i)
+			case fromPeer:
+				ev.Quarantined.Add(i)
+			case absent:
+			}
+		}
+	}
+	d.node.step(ev)
+	d.client.ask(d)
+}
+
+// prove makes the blob proven.
+func (d *disk) prove() {
+	d.node.checkProven(d)
+	d.proven, d.at = true, d.node.w.now
+	d.servable = blob.FullBitset(d.n)
+	d.node.await(-1)
+}
+
+// count tells the Machine how many members there are, if that is news.
+func (n *node) count() {
+	if n.w.cfg.DHT.Off || n.dead || !n.begun {
+		return
+	}
+	members := 0
+	for _, o := range n.w.nodes {
+		if o != n && !o.dead && !n.w.parted(n, o) {
+			members++
+		}
+	}
+	if members != n.members {
+		n.members = members
+		n.step(scheduler.MembersCounted{Members: members})
 	}
 }
 
 func (n *node) disk(d blob.Digest) *disk {
-	for _, x := range n.disks {
-		if x.blob == d {
-			return x
-		}
+	k, ok := n.w.byDigest[d]
+	if !ok {
+		panic("sim: a Machine speaks of a blob that nobody told it of")
 	}
-	panic("sim: unknown blob")
+	return n.disks[k]
 }
 
-// live is the disk of a download that is under way, or nil.
-func (n *node) live(d blob.Digest) *disk {
-	if x := n.disk(d); !x.ended {
-		return x
-	}
-	return nil
+// A report is an event for a node's Machine.
+type report struct {
+	node *node
+	life int
+	ev   scheduler.Event
 }
+
+func (r report) happen(*world) {
+	if r.node.life == r.life {
+		r.node.step(r.ev)
+	}
+}
+
+// soon reports an event after what is going on.
+func (n *node) soon(ev scheduler.Event) { n.w.after(0, report{n, n.life, ev}) }
 
 // step gives the Machine an event and carries out what comes back.
 func (n *node) step(ev scheduler.Event) {
@@ -125,75 +187,38 @@ func (n *node) step(ev scheduler.Event) {
 		return
 	}
 	if _, tick := ev.(scheduler.Ticked); tick && at <= n.w.now {
-		n.w.fail(n, "deadline %v is not in the future", at)
+		n.w.fail(n, "wants a tick at %v, which is not in the future", seconds(at))
 	}
-	if n.tick == 0 || at < n.tick {
+	n.tickAt(at)
+}
+
+// tickAt has the Machine ticked at a time, unless it is before.
+func (n *node) tickAt(at scheduler.Time) {
+	at = max(at, n.w.now)
+	if at < n.tick {
 		n.tick = at
-		n.w.after(max(0, at-n.w.now), func() { n.ticked(at) })
+		n.w.after(at-n.w.now, ticked{n, n.life, at})
 	}
 }
 
-func (n *node) ticked(at scheduler.Time) {
-	if n.tick == at {
-		n.tick = 0
+// ticked means that the time has come that a Machine named.
+type ticked struct {
+	node *node
+	life int
+	at   scheduler.Time
+}
+
+func (e ticked) happen(w *world) {
+	n := e.node
+	if n.life != e.life || n.tick != e.at {
+		return
 	}
-	if due, ok := n.m.Deadline(); ok && due <= n.w.now {
+	n.tick = never
+	switch at, ok := n.m.Deadline(); {
+	case !ok:
+	case at <= w.now:
 		n.step(scheduler.Ticked{})
-	} else if ok && n.tick == 0 {
-		n.tick = due
-		n.w.after(due-n.w.now, func() { n.ticked(due) })
-	}
-}
-
-// later reports an event in a while.
-func (n *node) later(d scheduler.Time, ev scheduler.Event) { n.w.after(d, func() { n.step(ev) }) }
-
-// perform carries out one action.
-func (n *node) perform(a scheduler.Action) {
-	switch a := a.(type) {
-	case scheduler.FindPeers:
-		n.findPeers(a)
-	case scheduler.Announce:
-		n.w.records[a.Key] = append(n.w.records[a.Key], record{n, n.w.now + n.w.cfg.DHT})
-	case scheduler.Connect:
-		n.connect(a)
-	case scheduler.Disconnect:
-		n.disconnect(a.Peer, a.Blob)
-	case scheduler.AskPeer:
-		n.ask(a)
-	case scheduler.CancelAsk:
-		n.cancelAsk(a)
-	case scheduler.Serve:
-		n.serve(a)
-	case scheduler.RefuseBusy:
-		n.send(a.Peer, a.Blob, scheduler.PeerRefused{Blob: a.Blob, Peer: n.id, Chunk: a.Chunk})
-	case scheduler.TellHave:
-		n.tellHave(a)
-	case scheduler.TellPeers:
-		n.send(a.Peer, a.Blob, scheduler.PeersTold{Blob: a.Blob, Peer: n.id, Peers: a.Peers})
-	case scheduler.SendChain:
-		n.sendChain(a)
-	case scheduler.ReadUpstream:
-		n.readUpstream(a)
-	case scheduler.CancelRead:
-		n.cancelRead(a)
-	case scheduler.CheckLink:
-		n.checkLink(a)
-	case scheduler.HashPrefix:
-		n.hashPrefix(a)
-	case scheduler.AuditChunk:
-		n.audit(a)
-	case scheduler.DropChunk:
-		n.disk(a.Blob).drop(a.Chunk)
-	case scheduler.DropChain:
-		delete(n.disk(a.Blob).chains, a.Supplier)
-		n.disk(a.Blob).dropLinks()
-	case scheduler.Release:
-		n.release(a)
-	case scheduler.Abandon:
-		d := n.disk(a.Blob)
-		d.ended, d.why, d.at = true, a.Why, n.w.now
-	case scheduler.Quarantine:
-		n.quarantine(a)
+	default:
+		n.tickAt(at)
 	}
 }

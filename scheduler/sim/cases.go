@@ -1,0 +1,224 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/scheduler"
+)
+
+// A Case is one named experiment and what it aims at.
+type Case struct {
+	Name  string
+	What  string // one line for people
+	Nodes int    // as many as it is about
+	Aim   Aim
+	draw  func(c *Config, seed uint64)
+}
+
+// An Aim is what a case should come to, at most. Zero fields are no aim.
+type Aim struct {
+	Slowest float64 // the slowest node's time, as a multiple of the bound
+	Egress  float64 // what the registry sends, as a multiple of the images; below 0: nothing
+}
+
+// exactUpTo is how many nodes share links by the exact rates at each change.
+const exactUpTo = 50
+
+// Config is the run of a case with so many nodes and this seed.
+func (c Case) Config(nodes int, seed uint64) Config {
+	cfg := Config{
+		Seed: seed, Images: [][]blob.ByteCount{{blob.GiB}}, Nodes: make([]Node, nodes),
+		Replay: fmt.Sprintf("go run ./test/sim --case %s --nodes %d --seed %d", c.Name, nodes, seed),
+	}
+	if nodes > exactUpTo {
+		cfg.RateStep = 2 * millisecond
+	}
+	c.draw(&cfg, seed)
+	return cfg
+}
+
+// Cases are all experiments with an aim, in the order in which they are shown.
+func Cases() []Case {
+	return slices.Concat(crowdCases(), liarCases(), otherCases())
+}
+
+// FindCase is the case of that name.
+func FindCase(name string) (Case, bool) {
+	all := Cases()
+	at := slices.IndexFunc(all, func(c Case) bool { return c.Name == name })
+	if at < 0 {
+		return Case{}, false
+	}
+	return all[at], true
+}
+
+// upstream is a registry whose link is so many times, and so many parts of, a node's.
+func upstream(times, parts blob.ByteCount) func(*Config, uint64) {
+	return func(c *Config, _ uint64) { c.Upstream.Rate = defaultLink * times / parts }
+}
+
+// with applies several changes, one after another.
+func with(changes ...func(*Config, uint64)) func(*Config, uint64) {
+	return func(c *Config, seed uint64) {
+		for _, change := range changes {
+			change(c, seed)
+		}
+	}
+}
+
+// layers has every node want one image of these layers.
+func layers(sizes ...blob.ByteCount) func(*Config, uint64) {
+	return func(c *Config, _ uint64) { c.Images = [][]blob.ByteCount{sizes} }
+}
+
+// arriving spreads the starts evenly.
+func arriving(over scheduler.Time) func(*Config, uint64) {
+	return func(c *Config, _ uint64) {
+		for i := range c.Nodes {
+			c.Nodes[i].Start = over * scheduler.Time(i) / scheduler.Time(max(1, len(c.Nodes)-1))
+		}
+	}
+}
+
+// every changes one node in so many, from the first on that is not the very first.
+func every(n int, change func(*Node)) func(*Config, uint64) {
+	return func(c *Config, _ uint64) {
+		for i := n / 2; i < len(c.Nodes); i += n {
+			change(&c.Nodes[i])
+		}
+	}
+}
+
+func crowdCases() []Case {
+	fast := upstream(4, 1)
+	return []Case{
+		{"slow-registry", "all at once, the registry's link a tenth of a node's", 100, Aim{1.05, 1.05}, upstream(1, 10)},
+		{"equal-registry", "all at once, the registry's link as a node's", 100, Aim{1.30, 1.05}, upstream(1, 1)},
+		{"fast-registry", "all at once, the registry's link four times a node's", 100, Aim{1.20, 1.05}, fast},
+		{
+			"slow-nodes", "one node in 20 ten times slower; the others' times", 100,
+			Aim{1.60, 1.10},
+			with(fast, every(20, func(n *Node) { n.Up, n.Down = defaultLink/10, defaultLink/10 })),
+		},
+		{"arriving", "over 5 s, the registry's link four times a node's", 100, Aim{1.35, 1.05}, with(fast, arriving(5*second))},
+		{"arriving-equal", "over 5 s, the registry's link as a node's", 100, Aim{1.35, 1.05}, with(upstream(1, 1), arriving(5*second))},
+		{"thousand-small", "a thousand nodes, 64 MiB", 1000, Aim{2.0, 1.10}, with(fast, layers(64*blob.MiB))},
+		{"thousand", "a thousand nodes, 1 GiB", 1000, Aim{2.0, 1.10}, fast},
+		{
+			"seeded", "one seeder, all others come later", 100,
+			Aim{1.30, -1},
+			with(fast, func(c *Config, _ uint64) {
+				for i := range c.Nodes {
+					c.Nodes[i].Held, c.Nodes[i].Start = i == 0, scheduler.Time(min(i, 1))*second
+				}
+			}),
+		},
+		{
+			"partial-view", "each node never sees 5 % of the others' records", 100,
+			Aim{1.25, 1.10},
+			with(fast, func(c *Config, _ uint64) { c.DHT.Missing = 0.05 }),
+		},
+	}
+}
+
+// lying makes one node in ten a liar.
+func lying(lies Lie, kindEvery int) func(*Config, uint64) {
+	return with(upstream(4, 1), every(10, func(n *Node) { n.Lies, n.Every = lies, kindEvery }))
+}
+
+// A liarKind is one way to lie.
+type liarKind struct {
+	name, what string
+	lies       Lie
+	every      int
+}
+
+func liarKinds() []liarKind {
+	return []liarKind{
+		{"wrong-bytes", "serve wrong bytes as every chunk, and say that they have all", FalseHave | WrongBytes, 1},
+		{"few-wrong-bytes", "serve wrong bytes as one chunk in eight", WrongBytes, 8},
+		{"wrong-place", "serve another chunk's bytes", FalseHave | WrongPlace, 2},
+		{"false-state", "send a chain with one wrong state", FalseState, 1},
+		{"false-link", "send a chain that is wrong where it is checked last", FalseLink, 1},
+		{"false-chain", "send a chain over wrong chunks, and the wrong chunks", FalseHave | FalseChain, 1},
+		{"false-have", "say that they have all, and are busy", FalseHave, 1},
+		{"mute", "say that they have all, and answer nothing", FalseHave | Mute, 1},
+		{"drip", "say that they have all, and send 1 KiB/s", FalseHave | Drip, 1},
+		{"stall", "say that they have all, begin to send, and stand still", FalseHave | Stall, 1},
+		{"busy", "are busy for ever", Busy, 1},
+		{"false-claims", "say that they read everything", FalseClaims, 1},
+		{"have-flood", "tell what they have a hundred times a second", HaveFlood, 1},
+		{"peers-flood", "name peers that do not exist a hundred times a second", PeersFlood, 1},
+		{"cut-off", "end the session before a chunk's last byte", FalseHave | CutOff, 1},
+		{"ghosts", "name peers that do not exist", Ghosts, 1},
+	}
+}
+
+func liarCases() []Case {
+	var cases []Case
+	for _, k := range liarKinds() {
+		cases = append(cases, Case{"liars-" + k.name, "10 % of the nodes " + k.what, 100, Aim{2.0, 2.0}, lying(k.lies, k.every)})
+	}
+	mix := func(c *Config, _ uint64) {
+		kinds := liarKinds()
+		for at, i := 0, 5; i < len(c.Nodes); at, i = at+1, i+10 {
+			k := kinds[at*7%len(kinds)]
+			c.Nodes[i].Lies, c.Nodes[i].Every = k.lies, k.every
+		}
+	}
+	return append(cases, Case{"liars-mix", "10 % of the nodes lie, each in another way", 100, Aim{2.0, 2.0}, with(upstream(4, 1), mix)})
+}
+
+// batches is in how many parts a cluster is rolled.
+const batches = 5
+
+func otherCases() []Case {
+	fast := upstream(4, 1)
+	return []Case{
+		{"many-layers", "24 layers of 2 MiB", 100, Aim{}, with(fast, layers(slices.Repeat([]blob.ByteCount{2 * blob.MiB}, 24)...))},
+		{"two-images", "two images of 512 MiB on the same nodes at once", 100, Aim{}, with(fast, func(c *Config, _ uint64) {
+			c.Images = [][]blob.ByteCount{{512 * blob.MiB}, {512 * blob.MiB}}
+		})},
+		{"tiny", "three layers of 100 KiB", 100, Aim{}, with(fast, layers(100*blob.KiB, 100*blob.KiB, 100*blob.KiB))},
+		{"no-range", "a registry that ignores Range", 100, Aim{}, with(fast, func(c *Config, _ uint64) { c.Upstream.NoRange = true })},
+		{"churn", "a third crash in mid-pull, every second of them comes back", 100, Aim{}, with(fast, churn)},
+		{"rolling", "a fifth of the nodes at a time", 100, Aim{}, with(fast, func(c *Config, _ uint64) {
+			wave := c.Bound() * 13 / 10
+			for i := range c.Nodes {
+				c.Nodes[i].Start = wave * scheduler.Time(i*batches/len(c.Nodes))
+			}
+		})},
+		{"two-zones", "half of the nodes in another zone", 100, Aim{}, with(fast, every(2, func(n *Node) { n.Zone = "b" }))},
+		{"gigabit", "links of 1 Gbit/s", 100, Aim{}, func(c *Config, _ uint64) {
+			c.Upstream.Rate = 40 * defaultLink
+			for i := range c.Nodes {
+				c.Nodes[i].Up, c.Nodes[i].Down = 10*defaultLink, 10*defaultLink
+			}
+		}},
+	}
+}
+
+// churn has a third of the nodes die within the time that a pull takes.
+func churn(c *Config, seed uint64) {
+	span := c.Bound()
+	for i := 1; i < len(c.Nodes); i += 3 {
+		n := &c.Nodes[i]
+		n.Crash = span/10 + scheduler.Time(mix(seed, uint64(i))%uint64(span*8/10))
+		n.Silent = i%2 == 0
+		if i%4 < 2 {
+			n.Restart = n.Crash + 5*second
+		}
+	}
+}
+
+// Counts reports whether a node's time counts: it is honest, as fast as the fastest, and lives from its
+// start to the end.
+func (c Config) Counts(n Node) bool {
+	fastest := blob.ByteCount(0)
+	for _, o := range c.Nodes {
+		fastest = max(fastest, o.Down)
+	}
+	return n.Lies == 0 && !n.Held && n.Down == fastest && n.Crash == 0
+}

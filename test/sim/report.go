@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/shoal-project/shoal/scheduler/sim"
+)
+
+// A report prints measurements as they come.
+type report struct {
+	opts   options
+	board  *board
+	groups []measurement // medians
+	broken bool
+}
+
+func newReport(opts options, board *board) *report {
+	if !opts.json {
+		_, _ = fmt.Fprintf(os.Stdout, "%-22s %5s %5s %9s %9s %9s %10s %8s\n",
+			"CASE", "NODES", "SEED", "SLOWEST", "MEDIAN", "EGRESS", "EVENTS", "SECONDS")
+	}
+	return &report{opts: opts, board: board}
+}
+
+// group reports the runs of a case that differ in their seeds alone.
+func (r *report) group(c sim.Case, runs []measurement) error {
+	r.board.wipe()
+	for _, m := range runs {
+		if m.Case == "" {
+			return nil // interrupted
+		}
+		r.broken = r.broken || m.Error != ""
+		if r.opts.json {
+			if err := printJSON(m); err != nil {
+				return fmt.Errorf("print a run: %w", err)
+			}
+			continue
+		}
+		r.row(m, fmt.Sprint(m.Seed), "")
+		if m.Error != "" {
+			_, _ = fmt.Fprintln(os.Stdout, "  "+strings.ReplaceAll(m.Error, "\n", "\n  "))
+		}
+	}
+	mid := middle(runs)
+	r.groups = append(r.groups, mid)
+	if !r.opts.json {
+		r.row(mid, "all", verdict(c.Aim, mid))
+	}
+	return nil
+}
+
+func (r *report) row(m measurement, seed, verdict string) {
+	events, wall := fmt.Sprint(m.Events), fmt.Sprintf("%.1f", m.Wall)
+	if seed == "all" {
+		events, wall = "", ""
+	}
+	_, _ = fmt.Fprintln(os.Stdout, strings.TrimRight(fmt.Sprintf("%-22s %5d %5s %9s %9s %9.3f %10s %8s  %s",
+		m.Case, m.Nodes, seed, times(m.Slowest), times(m.Median), m.Egress, events, wall, verdict), " "))
+}
+
+// times shows a multiple of the bound.
+func times(x float64) string {
+	if x < 0 {
+		return "never"
+	}
+	return fmt.Sprintf("%.3f", x)
+}
+
+// verdict holds medians against an aim.
+func verdict(aim sim.Aim, m measurement) string {
+	var parts []string
+	judge := func(name string, got, most float64) {
+		mark := "✓"
+		if got < 0 || got > most {
+			mark = "✗"
+		}
+		parts = append(parts, fmt.Sprintf("%s %s ≤ %.2f", mark, name, most))
+	}
+	if aim.Slowest > 0 {
+		judge("slowest", m.Slowest, aim.Slowest)
+	}
+	if aim.Egress != 0 {
+		judge("egress", m.Egress, max(0, aim.Egress))
+	}
+	if len(parts) == 0 {
+		return "no aim"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// end sums up.
+func (r *report) end() error {
+	if r.broken {
+		return errBroken
+	}
+	return nil
+}
+
+// listCases prints the cases.
+func listCases(w io.Writer) {
+	for _, c := range sim.Cases() {
+		_, _ = fmt.Fprintf(w, "%-22s %5d nodes  %-72s %s\n", c.Name, c.Nodes, c.What, aimText(c.Aim))
+	}
+}
+
+func aimText(a sim.Aim) string {
+	if a == (sim.Aim{}) {
+		return ""
+	}
+	return fmt.Sprintf("slowest %.2f, egress %.2f", a.Slowest, max(0, a.Egress))
+}
