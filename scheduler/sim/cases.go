@@ -197,6 +197,7 @@ func otherCases() []Case {
 				c.Nodes[i].Up, c.Nodes[i].Down = 10*defaultLink, 10*defaultLink
 			}
 		}},
+		randomCase(),
 	}
 }
 

@@ -11,15 +11,19 @@ import (
 
 // limits are how much of each kind may be under way: what the scheduler's Config says, or
 // its documented defaults.
-type limits struct{ uploads, asks, asksPerPeer, reads, audits int }
+type limits struct{ uploads, waits, asks, asksPerPeer, reads, audits, checks, sessions int }
 
-// beside is how many reads a download may have besides its duties: a rescue, a drip.
-const beside = 2
+// Bounds that the Config does not name.
+const (
+	beside    = 1 // reads besides the duties: a rescue or a drip
+	maxAudits = 8 // each costs the registry a chunk more
+)
 
 func limitsOf(c scheduler.Config) limits {
 	return limits{
 		uploads: cmp.Or(c.Uploads, 4), asks: cmp.Or(c.AsksMax, max(16, c.AsksMin)), asksPerPeer: cmp.Or(c.AsksPerPeer, 2),
-		reads: cmp.Or(c.Reads, 2) + beside, audits: 8,
+		waits: cmp.Or(c.UploadQueue, 64) + cmp.Or(c.Uploads, 4),
+		reads: cmp.Or(c.Reads, 2) + beside, audits: maxAudits, checks: cmp.Or(c.Hashers, 4), sessions: 2 * cmp.Or(c.Neighbours, 32),
 	}
 }
 
@@ -83,7 +87,7 @@ const patienceWithAnswers = 300 * second
 // checkWaits: every ask is answered, or its session ends.
 func (s *session) checkWaits() {
 	for _, x := range s.waits {
-		if s.node.w.now-x.since > patienceWithAnswers && !s.node.dead && s.node.throttle == nil {
+		if s.node.w.now-x.since > patienceWithAnswers && !s.node.dead {
 			s.node.w.fail(s.node, "has not answered %s for chunk %d since %v", s.far.id, x.chunk, seconds(x.since))
 		}
 	}
@@ -175,8 +179,11 @@ func (n *node) checkProven(d *disk) {
 // checkLimits looks at how much is under way.
 func (n *node) checkLimits() {
 	l := &n.w.limits
-	if n.uploads > l.uploads {
+	switch {
+	case n.uploads > l.uploads:
 		n.w.fail(n, "%d uploads at a time", n.uploads)
+	case n.waits > l.waits:
+		n.w.fail(n, "lets %d asks wait", n.waits)
 	}
 	for _, d := range n.disks {
 		switch {
@@ -186,14 +193,22 @@ func (n *node) checkLimits() {
 			n.w.fail(n, "%d reads of %s", len(d.reads)-d.audits, d.digest().Short())
 		case d.audits > l.audits:
 			n.w.fail(n, "%d audits of %s", d.audits, d.digest().Short())
+		case d.checks > l.checks:
+			n.w.fail(n, "checks %d links of %s at a time", d.checks, d.digest().Short())
+		case d.heard > l.sessions:
+			n.w.fail(n, "%d sessions about %s", d.heard, d.digest().Short())
 		}
 	}
 }
 
-// checkEnd: every download of a living node with a registry has succeeded.
+// checkEnd: every download of a living node with a registry has succeeded, and nobody waits
+// for an answer too long.
 func (w *world) checkEnd() {
 	for _, n := range w.nodes {
 		for _, d := range n.disks {
+			for _, s := range d.sessions {
+				s.checkWaits()
+			}
 			if n.dead || !n.begun || n.spec.Registry != RegistryWorks || n.spec.Lies != 0 || d.proven {
 				continue
 			}

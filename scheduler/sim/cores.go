@@ -68,6 +68,7 @@ func (c linkCheck) bytes() blob.ByteCount {
 
 func (c linkCheck) done() {
 	d := c.disk
+	d.checks--
 	if !d.downloading() {
 		return
 	}

@@ -70,10 +70,12 @@ type disk struct {
 	fromRegistry, fromPeers blob.ByteCount
 
 	sessions []*session // by the far node's number
+	heard    int        // sessions that the Machine was told of
 	asked    []int32    // by chunk: the number of the node that it is asked of, plus one
 	asks     int        // chunks asked of peers
 	reads    []*reading
 	audits   int
+	checks   int // of links, under way
 	client   client
 }
 
@@ -90,7 +92,8 @@ func (d *disk) reset() {
 	d.servable = blob.NewBitset(d.n)
 	d.prefix, d.suffix, d.anchor = []value{0}, make([]value, d.n+1), d.n
 	d.claims, d.refuted = map[int]*chain{}, map[int]bool{}
-	d.sessions, d.asks, d.reads, d.audits = nil, 0, nil, 0
+	d.sessions, d.reads = nil, nil
+	d.heard, d.asks, d.audits, d.checks = 0, 0, 0, 0
 	d.asked = make([]int32, d.n)
 	d.releasing, d.ended, d.whole, d.wanted = false, false, false, false
 	for i := range d.cells {

@@ -14,6 +14,7 @@ func (s *session) receive(ev scheduler.Event) {
 		s.has.AddAll(ev.Chunks)
 	case scheduler.PeerAsked:
 		s.waits = append(s.waits, wait{chunk: ev.Chunk, since: s.node.w.now})
+		s.node.waits++
 		if s.node.lieToAsker(s, ev.Chunk) {
 			return
 		}
@@ -33,8 +34,10 @@ func (s *session) receive(ev scheduler.Event) {
 func (n *node) ask(a scheduler.AskPeer) {
 	d := n.disk(a.Blob)
 	s := d.session(n.w.byID[a.Peer])
-	n.checkAsk(d, s, a)
-	if s == nil {
+	if n.checkAsk(d, s, a); n.w.err != nil {
+		return
+	}
+	if s == nil { // a liar may lose count
 		n.soon(scheduler.PeerRefused(a))
 		return
 	}
@@ -125,6 +128,7 @@ func (s *session) answer(i blob.ChunkIndex) bool {
 		return false
 	}
 	s.waits = slices.Delete(s.waits, at, at+1)
+	s.node.waits--
 	return true
 }
 

@@ -10,7 +10,8 @@ import (
 const (
 	dripRate   = 1024             // bytes a second
 	floodEvery = 10 * millisecond // a hundred messages a second
-	ghosts     = 16               // named in one message
+	claimEvery = second
+	ghosts     = 16 // named in one message
 )
 
 // chainLies are those about the chain.
@@ -25,7 +26,9 @@ func (n *node) beginToLie() {
 		n.throttle = &link{}
 	}
 	if n.spec.Lies.has(HaveFlood | PeersFlood) {
-		n.w.after(floodEvery, flood{n, n.life})
+		n.w.after(floodEvery, flood{n, n.life, floodEvery})
+	} else if n.spec.Lies.has(FalseClaims) {
+		n.w.after(claimEvery, flood{n, n.life, claimEvery})
 	}
 }
 
@@ -42,7 +45,7 @@ func (n *node) lieToNewcomer(s *session) {
 		s.send(scheduler.PeerHas{Blob: d.digest(), Peer: n.id, Chunks: blob.FullBitset(d.n)})
 	}
 	if lies.has(FalseClaims) {
-		s.send(scheduler.PeerReads{Blob: d.digest(), Peer: n.id, Spans: []scheduler.Span{{Count: d.n}}})
+		s.claimAll()
 	}
 	if lies.has(chainLies) {
 		s.sendChain(d.forge(lies))
@@ -154,10 +157,16 @@ func (e again) happen(*world) {
 	}
 }
 
+// claimAll says that the whole blob is being read.
+func (s *session) claimAll() {
+	s.send(scheduler.PeerReads{Blob: s.disk.digest(), Peer: s.node.id, Spans: []scheduler.Span{{Count: s.disk.n}}})
+}
+
 // A flood is one beat of a liar that never stops talking.
 type flood struct {
-	node *node
-	life int
+	node  *node
+	life  int
+	every scheduler.Time
 }
 
 func (e flood) happen(w *world) {
@@ -176,9 +185,12 @@ func (e flood) happen(w *world) {
 			if n.spec.Lies.has(PeersFlood) {
 				s.send(scheduler.PeersTold{Blob: d.digest(), Peer: n.id, Peers: n.inventPeers()})
 			}
+			if n.spec.Lies.has(FalseClaims) {
+				s.claimAll()
+			}
 		}
 	}
-	w.after(floodEvery, e)
+	w.after(e.every, e)
 }
 
 // inventPeers names peers that do not exist.

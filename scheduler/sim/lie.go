@@ -21,6 +21,8 @@ const (
 	HaveFlood                   // tells a chunk again a hundred times a second
 	PeersFlood                  // names peers that do not exist, a hundred times a second
 	Ghosts                      // names peers that do not exist to whoever joins
+
+	lies = iota // how many there are
 )
 
 // has reports whether the node tells any of the lies.

@@ -7,6 +7,12 @@ import (
 	"github.com/shoal-project/shoal/scheduler"
 )
 
+// A machine decides for a node: a scheduler.Machine, but in tests of the network itself.
+type machine interface {
+	Step(now scheduler.Time, ev scheduler.Event) []scheduler.Action
+	Deadline() (scheduler.Time, bool)
+}
+
 // A node is one Machine with its links, its store and its sessions.
 type node struct {
 	w        *world
@@ -16,7 +22,7 @@ type node struct {
 	up, down link
 	cores    cores
 	disks    []*disk
-	m        *scheduler.Machine
+	m        machine
 	life     int // counts crashes: what was under way for an earlier life is over
 	dead     bool
 	begun    bool
@@ -26,6 +32,7 @@ type node struct {
 	connected []bool                 // by number: there is a connection
 	blocked   map[int]scheduler.Time // by number: refused until
 	uploads   int                    // chunks that are sent or queued in a session
+	waits     int                    // asks of peers without an answer
 	served    int
 	sentences int   // quarantines that others imposed on it
 	wrong     int   // wrong chunks that honest nodes took from it
@@ -176,6 +183,9 @@ func (n *node) soon(ev scheduler.Event) { n.w.after(0, report{n, n.life, ev}) }
 func (n *node) step(ev scheduler.Event) {
 	if n.dead || n.w.err != nil {
 		return
+	}
+	if n.w.cfg.Trace != nil {
+		n.w.cfg.Trace(fmt.Sprintf("%v %s < %s", seconds(n.w.now), n.id, describe(ev)))
 	}
 	for _, a := range n.m.Step(n.w.now, ev) {
 		n.w.traced(n, a)

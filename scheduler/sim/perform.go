@@ -170,6 +170,7 @@ func (n *node) dropChain(a scheduler.DropChain) {
 func (n *node) checkLink(a scheduler.CheckLink) {
 	d := n.disk(a.Blob)
 	n.checkWork(d, "checks a link")
+	d.checks++
 	n.onCore(linkCheck{d, a})
 }
 

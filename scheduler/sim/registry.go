@@ -32,7 +32,9 @@ type reading struct {
 // readUpstream asks the registry for the chunks of a read.
 func (n *node) readUpstream(a scheduler.ReadUpstream) {
 	d := n.disk(a.Blob)
-	n.checkRead(d, a)
+	if n.checkRead(d, a); n.w.err != nil {
+		return
+	}
 	r := &reading{disk: d, life: n.life, id: a.Read, next: a.First, end: a.First + a.Count}
 	d.reads = append(d.reads, r)
 	n.w.after(n.w.cfg.Upstream.FirstByte, answered{r})
@@ -41,7 +43,9 @@ func (n *node) readUpstream(a scheduler.ReadUpstream) {
 // auditChunk asks the registry for one chunk, to be compared.
 func (n *node) auditChunk(a scheduler.AuditChunk) {
 	d := n.disk(a.Blob)
-	n.checkAudit(d, a)
+	if n.checkAudit(d, a); n.w.err != nil {
+		return
+	}
 	r := &reading{disk: d, life: n.life, audit: true, next: a.Chunk, end: a.Chunk + 1}
 	d.reads = append(d.reads, r)
 	d.audits++

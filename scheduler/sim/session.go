@@ -14,6 +14,7 @@ type session struct {
 	disk      *disk
 	other     *session // the far side's end
 	open      bool
+	heard     bool        // the Machine was told of it
 	has       blob.Bitset // what the far side told
 	asked     []asked     // of the far side, without an answer
 	waits     []wait      // what the far side asked for, without an answer
@@ -64,7 +65,7 @@ func (d *disk) session(far *node) *session {
 // connect dials the peer.
 func (n *node) connect(a scheduler.Connect) {
 	w, far := n.w, n.w.byID[a.Peer]
-	failed := report{n, n.life, scheduler.PeerLeft{Blob: a.Blob, Peer: a.Peer, Why: scheduler.FaultTransient}}
+	failed := notConnected{n, n.life, far, scheduler.PeerLeft{Blob: a.Blob, Peer: a.Peer, Why: scheduler.FaultTransient}}
 	switch {
 	case far == n:
 		w.fail(n, "connects to itself")
@@ -78,6 +79,20 @@ func (n *node) connect(a scheduler.Connect) {
 			lat += handshake * lat
 		}
 		w.after(lat, dialled{n, far, n.life, n.disk(a.Blob)})
+	}
+}
+
+// notConnected means that a dial failed. It is nothing if the peer dialled meanwhile.
+type notConnected struct {
+	node *node
+	life int
+	far  *node // nil for one that does not exist
+	left scheduler.PeerLeft
+}
+
+func (e notConnected) happen(*world) {
+	if e.node.life == e.life && e.node.disk(e.left.Blob).session(e.far) == nil {
+		e.node.step(e.left)
 	}
 }
 
@@ -100,9 +115,9 @@ func (e dialled) happen(w *world) {
 	switch {
 	case w.parted(n, far):
 		left.Why = scheduler.FaultTransient
-		w.after(dialTimeout, report{n, n.life, left})
+		w.after(dialTimeout, notConnected{n, n.life, far, left})
 	case refused:
-		w.after(w.latency(n, far), report{n, n.life, left})
+		w.after(w.latency(n, far), notConnected{n, n.life, far, left})
 	case old != nil && old.other.open:
 		return // both dialled: one session is enough, and both hear of it
 	default:
@@ -136,6 +151,8 @@ func (e joined) happen(*world) {
 	if !s.open {
 		return
 	}
+	s.heard = true
+	s.disk.heard++
 	s.node.lieToNewcomer(s)
 	s.node.step(scheduler.PeerJoined{Blob: s.disk.digest(), Peer: s.far.id, Zone: s.far.spec.Zone})
 }
@@ -172,6 +189,9 @@ func (s *session) left(why scheduler.Fault) {
 func (s *session) close() {
 	s.open = false
 	d, w := s.disk, s.node.w
+	if s.heard {
+		d.heard--
+	}
 	if at, ok := d.place(s.far); ok && d.sessions[at] == s {
 		d.sessions = slices.Delete(d.sessions, at, at+1)
 	}
@@ -193,6 +213,7 @@ func (s *session) close() {
 		s.node.soon(scheduler.UploadEnded{Blob: d.digest(), Peer: s.far.id, Chunk: i})
 	}
 	s.checkWaits()
+	s.node.waits -= len(s.waits)
 	s.asked, s.waits, s.queue = nil, nil, nil
 }
 

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"reflect"
+	"strings"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/scheduler"
@@ -42,7 +44,7 @@ func (w *world) traced(n *node, action scheduler.Action) {
 	w.trace.add(uint64(w.now), uint64(n.number))
 	w.traceAction(action)
 	if w.cfg.Trace != nil {
-		w.cfg.Trace(fmt.Sprintf("%v %s %s", seconds(w.now), n.id, describe(action)))
+		w.cfg.Trace(fmt.Sprintf("%v %s   %s", seconds(w.now), n.id, describe(action)))
 	}
 }
 
@@ -122,19 +124,43 @@ func (w *world) traceLocal(action scheduler.Action) {
 	}
 }
 
-// describe is an action as people read it.
-func describe(action scheduler.Action) string {
-	name := fmt.Sprintf("%T", action)[len("scheduler."):]
-	switch a := action.(type) {
-	case scheduler.TellHave:
-		return fmt.Sprintf("%s %s %d chunks to %v", name, a.Blob.Short(), a.Chunks.Count(), a.Peers)
-	case scheduler.AskPeer:
-		return fmt.Sprintf("%s %s %s %d", name, a.Blob.Short(), a.Peer, a.Chunk)
-	case scheduler.Serve:
-		return fmt.Sprintf("%s %s %s %d", name, a.Blob.Short(), a.Peer, a.Chunk)
-	case scheduler.ReadUpstream:
-		return fmt.Sprintf("%s %s #%d %d+%d", name, a.Blob.Short(), a.Read, a.First, a.Count)
-	default:
-		return fmt.Sprintf("%s %+v", name, a)
+// describe is an event or an action as people read it, blobs by their first digits.
+func describe(what any) string {
+	name := strings.TrimPrefix(fmt.Sprintf("%T", what), "scheduler.")
+	fields := reflect.ValueOf(what)
+	var text strings.Builder
+	text.WriteString(name)
+	for i := range fields.NumField() {
+		switch x := fields.Field(i).Interface().(type) {
+		case blob.Digest:
+			text.WriteString(" " + x.Short())
+		case blob.Bitset:
+			fmt.Fprintf(&text, " %s=%s", fields.Type().Field(i).Name, ranges(x))
+		default:
+			fmt.Fprintf(&text, " %s=%v", fields.Type().Field(i).Name, x)
+		}
 	}
+	return text.String()
+}
+
+// ranges shows a set as rows of adjacent chunks.
+func ranges(set blob.Bitset) string {
+	var rows []string
+	first, last := blob.ChunkIndex(-1), blob.ChunkIndex(-2)
+	show := func() {
+		if first == last {
+			rows = append(rows, fmt.Sprint(first))
+		} else if first >= 0 {
+			rows = append(rows, fmt.Sprintf("%d-%d", first, last))
+		}
+	}
+	for i := range set.All() {
+		if i != last+1 {
+			show()
+			first = i
+		}
+		last = i
+	}
+	show()
+	return "{" + strings.Join(rows, " ") + "}"
 }

@@ -1,0 +1,163 @@
+package sim_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/scheduler"
+	"github.com/shoal-project/shoal/scheduler/sim"
+)
+
+// TestLiars: whatever one node in ten does, every honest node gets its blob, nobody honest is
+// blamed, whoever sends a wrong chunk is found, and it is never worse than no Shoal.
+func TestLiars(t *testing.T) {
+	const nodes = 10
+	for _, c := range sim.Cases() {
+		if !strings.HasPrefix(c.Name, "liars-") {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			for seed := range uint64(2) {
+				cfg := c.Config(nodes, seed)
+				cfg.Images = [][]blob.ByteCount{{50 * blob.MiB}}
+				res := run(t, cfg)
+				times := cfg.Times(res, cfg.Counts)
+				slowest := times[len(times)-1]
+				t.Logf("seed %d: %.1f s, bound %.1f s, egress %.2f", seed, secs(slowest), secs(cfg.Bound()), res.Reads())
+				for id, n := range res.Wrong {
+					if res.Quarantined[id] == 0 {
+						t.Errorf("seed %d: nobody refuses %s, which sent %d wrong chunks", seed, id, n)
+					}
+				}
+				if slowest > 60*second || res.Reads() > nodes {
+					t.Errorf("seed %d: %v, %.2f reads", seed, secs(slowest), res.Reads())
+				}
+			}
+		})
+	}
+}
+
+func secs(t scheduler.Time) float64 { return float64(t) / float64(second) }
+
+// TestCrash: who dies, its process or its whole machine, holds nobody up for long.
+func TestCrash(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		for seed := range uint64(4) {
+			cfg := swarm(seed, nodes(6), 100*blob.MiB)
+			cfg.Nodes[1].Crash, cfg.Nodes[1].Silent = second, silent
+			cfg.Nodes[4].Crash, cfg.Nodes[4].Silent = second/2, silent
+			res := run(t, cfg)
+			if res.At > 30*second || res.Reads() > 3 {
+				t.Errorf("silent %v, seed %d: %v s, %.2f reads", silent, seed, secs(res.At), res.Reads())
+			}
+		}
+	}
+}
+
+// TestRestart: a node that comes back goes on with what its partial file holds.
+func TestRestart(t *testing.T) {
+	for seed := range uint64(4) {
+		cfg := swarm(seed, nodes(4), 100*blob.MiB)
+		cfg.Nodes[1].Crash, cfg.Nodes[1].Restart = second, 2*second
+		res := run(t, cfg)
+		mustProve(t, res)
+		if o := res.Outcomes[1]; o.FromRegistry+o.FromPeers > 115*blob.MiB {
+			t.Errorf("seed %d: took %d MiB in two lives", seed, (o.FromRegistry+o.FromPeers)/blob.MiB)
+		}
+	}
+}
+
+// TestRestartOfSeeder: a proven blob is served again after a restart.
+func TestRestartOfSeeder(t *testing.T) {
+	cfg := swarm(2, nodes(2), 30*blob.MiB)
+	cfg.Nodes[0].Held, cfg.Nodes[0].Crash, cfg.Nodes[0].Restart = true, second, 2*second
+	cfg.Nodes[1].Start, cfg.Nodes[1].Registry = 5*second, sim.RegistryUnknown
+	mustProve(t, run(t, cfg))
+}
+
+// TestPartition: both sides of a cut finish without each other, a short one or a long.
+func TestPartition(t *testing.T) {
+	for _, long := range []scheduler.Time{3 * second, 40 * second} {
+		for seed := range uint64(4) {
+			cfg := swarm(seed, nodes(6), 100*blob.MiB)
+			cfg.Partitions = []sim.Partition{{From: second / 2, To: second/2 + long, Nodes: []int{0, 3, 4}}}
+			res := run(t, cfg)
+			mustProve(t, res)
+			if res.At > 40*second || res.Reads() > 3 {
+				t.Errorf("%v, seed %d: %v s, %.2f reads", long, seed, secs(res.At), res.Reads())
+			}
+		}
+	}
+}
+
+func TestOutage(t *testing.T) {
+	cfg := swarm(3, nodes(4), 50*blob.MiB)
+	cfg.Upstream.Outage = [2]scheduler.Time{second / 10, 8 * second}
+	res := run(t, cfg)
+	mustProve(t, res)
+	if res.At < 8*second || res.At > 30*second {
+		t.Errorf("done at %v s", secs(res.At))
+	}
+}
+
+// TestNoRange: a registry that ignores Range serves a node, and a few.
+func TestNoRange(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		cfg := swarm(1, nodes(n), 30*blob.MiB)
+		cfg.Upstream.NoRange = true
+		res := run(t, cfg)
+		mustProve(t, res)
+		if n == 1 && res.Upstream != res.Total {
+			t.Errorf("alone, the registry sent %d of %d bytes", res.Upstream, res.Total)
+		}
+	}
+}
+
+// TestPartOfEverythingIsLost: peer exchange and the DHT may both fail in part.
+func TestPartOfEverythingIsLost(t *testing.T) {
+	for seed := range uint64(4) {
+		cfg := swarm(seed, nodes(8), 100*blob.MiB)
+		cfg.LostTales, cfg.DHT.Missing, cfg.DHT.Late = 0.3, 0.3, 0.3
+		res := run(t, cfg)
+		mustProve(t, res)
+		if res.Reads() > 2 {
+			t.Errorf("seed %d: %.2f reads", seed, res.Reads())
+		}
+	}
+}
+
+// TestSlowNodeSlowsNobody: the others do not wait for it.
+func TestSlowNodeSlowsNobody(t *testing.T) {
+	cfg := swarm(1, nodes(6), 100*blob.MiB)
+	cfg.Nodes[2].Up, cfg.Nodes[2].Down = blob.MiB/2, blob.MiB
+	res := run(t, cfg)
+	mustProve(t, res)
+	times := cfg.Times(res, cfg.Counts)
+	if len(times) != 5 || times[4] > 20*second {
+		t.Errorf("%d nodes, the slowest %v s", len(times), secs(times[len(times)-1]))
+	}
+}
+
+// TestEveryDownloadEnds plays random networks with faults: every invariant holds at every
+// step, and every honest node with a registry gets every blob.
+func TestEveryDownloadEnds(t *testing.T) {
+	c, ok := sim.FindCase("random")
+	if !ok {
+		t.Fatal("no such case")
+	}
+	rounds := uint64(150)
+	if testing.Short() {
+		rounds = 40
+	}
+	for seed := range rounds {
+		cfg := c.Config(2+int(seed%7), seed)
+		res := run(t, cfg)
+		for i, o := range res.Outcomes {
+			spec := cfg.Nodes[i*len(cfg.Nodes)/len(res.Outcomes)]
+			if !o.Proven && !o.Crashed && spec.Lies == 0 {
+				t.Fatalf("%s\n%s ended without blob %s: abandoned %v (%v) at %v", cfg.Replay, o.Node, o.Blob.Short(), o.Ended, o.Why, o.At)
+			}
+		}
+	}
+}
