@@ -49,8 +49,11 @@ bench: build ## The figures of docs/benchmarks.md (nginx installed through apt-g
 
 SEEDS ?= 3
 JOBS  ?= 2
-sim: ## Experiments on the simulated network, against their aims (SEEDS=3 JOBS=2 CASES=seeded,fast-registry)
-	go run ./test/sim --seeds $(SEEDS) --jobs $(JOBS) --case '$(CASES)'
+sim: NODES := 2,6,20,100,300,1000
+sim: ## Experiments on the simulated network, against their aims (SEEDS=3 JOBS=2 CASES=seeded,churn); all of them draw docs/sim.svg over NODES too
+	@$(GOBUILD) -o bin/shoal-sim ./test/sim
+	@bin/shoal-sim --seeds $(SEEDS) --jobs $(JOBS) --case '$(CASES)'
+	@[ -n '$(CASES)' ] || bin/shoal-sim --sweep fast-registry --nodes $(NODES) --seeds $(SEEDS) --jobs $(JOBS) --svg docs/sim.svg
 
 FUZZTIME ?= 30s
 fuzz: ## Every fuzz target for FUZZTIME each

@@ -20,7 +20,7 @@ func TestLiars(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			for seed := range uint64(2) {
 				cfg := c.Config(nodes, seed)
-				cfg.Images = [][]blob.ByteCount{{50 * blob.MiB}}
+				cfg.Images = [][]blob.ByteCount{{20 * blob.MiB}}
 				res := run(t, cfg)
 				times := cfg.Times(res, cfg.Counts)
 				slowest := times[len(times)-1]
@@ -146,9 +146,9 @@ func TestEveryDownloadEnds(t *testing.T) {
 	if !ok {
 		t.Fatal("no such case")
 	}
-	rounds := uint64(150)
+	rounds := uint64(100)
 	if testing.Short() {
-		rounds = 40
+		rounds = 30
 	}
 	for seed := range rounds {
 		cfg := c.Config(2+int(seed%7), seed)

@@ -162,11 +162,9 @@ func TestSameSeedSameTrace(t *testing.T) {
 		}
 		var traces [3]uint64
 		for k, seed := range []uint64{42, 42, 43} {
-			res, err := sim.Run(c.Config(12, seed))
-			if err != nil {
-				t.Fatal(err)
-			}
-			traces[k] = res.Trace
+			cfg := c.Config(12, seed)
+			cfg.Images = [][]blob.ByteCount{{10 * blob.MiB, 5 * blob.MiB}}
+			traces[k] = run(t, cfg).Trace
 		}
 		if traces[0] != traces[1] || traces[0] == traces[2] {
 			t.Errorf("%s: the same seed gives %x and %x, another %x", name, traces[0], traces[1], traces[2])

@@ -11,10 +11,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -42,6 +44,7 @@ type options struct {
 	trace bool
 	sweep string // the case to sweep over nodes; empty: none
 	svg   string
+	set   settings
 }
 
 const usage = `Plays experiments in a simulated network of real scheduler Machines.
@@ -50,6 +53,7 @@ const usage = `Plays experiments in a simulated network of real scheduler Machin
   go run ./test/sim --case seeded,fast-registry --seeds 5   medians over five seeds
   go run ./test/sim --case churn --nodes 20 --seed 7        one run again, as an error names it
   go run ./test/sim --case churn --nodes 3 --seed 7 --trace every action of it
+  go run ./test/sim --case seeded --set Uploads=8           what another number would do
   go run ./test/sim --sweep fast-registry --nodes 2,6,20,100,300,1000 --svg docs/sim.svg
 
 "slowest" and "median" are times from a node's own start to its last layer, as multiples of
@@ -80,6 +84,7 @@ func main() {
 	}
 }
 
+// parse reads the command line. It returns flag.ErrHelp when what was asked for is printed.
 func parse(args []string) (options, error) {
 	opts := options{}
 	var cases, nodes string
@@ -96,19 +101,22 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&opts.trace, "trace", false, "print every action of every run")
 	flags.BoolVar(&list, "list", false, "list the cases and end")
 	flags.StringVar(&opts.sweep, "sweep", "", "play this `case` with each of --nodes and print a table for docs/benchmarks.md")
+	flags.Func("set", "other `values` of scheduler.Config, as Uploads=8,Stagger=20ms", opts.set.add)
 	flags.StringVar(&opts.svg, "svg", "", "with --sweep, draw it into this `file`")
-	flags.Usage = func() {
-		_, _ = fmt.Fprint(flags.Output(), usage)
+	flags.SetOutput(io.Discard) // an error is said once, by main
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(os.Stdout)
+		_, _ = fmt.Fprint(os.Stdout, usage)
 		flags.PrintDefaults()
-	}
-	if err := flags.Parse(args); err != nil {
-		return opts, err
-	}
-	if list {
+	case err == nil && list:
 		listCases(os.Stdout)
-		return opts, flag.ErrHelp
+		err = flag.ErrHelp
+	case err == nil:
+		err = opts.fill(cases, nodes, seed, seeds, flags.Args())
 	}
-	return opts, opts.fill(cases, nodes, seed, seeds, flags.Args())
+	return opts, err
 }
 
 // fill checks what was given as text.
@@ -122,6 +130,7 @@ func (o *options) fill(cases, nodes string, seed uint64, seeds int, rest []strin
 	o.cases = sim.Cases()
 	if o.sweep != "" {
 		cases = o.sweep
+		nodes = cmp.Or(nodes, "2,6,20,100,300,1000")
 	}
 	if cases != "" {
 		o.cases = nil

@@ -93,6 +93,11 @@ func verdict(aim sim.Aim, m measurement) string {
 
 // end sums up.
 func (r *report) end() error {
+	if r.opts.sweep != "" && !r.opts.json && len(r.groups) > 0 {
+		if err := finishSweep(os.Stdout, r.opts, r.opts.cases[0], r.groups); err != nil {
+			return err
+		}
+	}
 	if r.broken {
 		return errBroken
 	}

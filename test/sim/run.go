@@ -91,6 +91,8 @@ func playAll(ctx context.Context, jobs []job, opts options, board *board) []meas
 // play plays one run. When ctx ends, so does the run, without a result.
 func play(ctx context.Context, j job, opts options, board *board) measurement {
 	cfg := j.c.Config(j.nodes, j.seed)
+	cfg.Scheduler = opts.set.config
+	cfg.Replay += opts.set.replay()
 	line := board.line(fmt.Sprintf("%s, %d nodes, seed %d", j.c.Name, j.nodes, j.seed))
 	defer line.done()
 	cfg.Progress = func(p sim.Progress) bool {
