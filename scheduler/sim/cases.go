@@ -161,10 +161,10 @@ func liarCases() []Case {
 	for _, k := range liarKinds() {
 		cases = append(cases, Case{"liars-" + k.name, "10 % of the nodes " + k.what, 100, Aim{2.0, 2.0}, lying(k.lies, k.every)})
 	}
-	mix := func(c *Config, _ uint64) {
+	mix := func(c *Config, seed uint64) {
 		kinds := liarKinds()
 		for at, i := 0, 5; i < len(c.Nodes); at, i = at+1, i+10 {
-			k := kinds[at*7%len(kinds)]
+			k := kinds[(at+int(seed%64))*7%len(kinds)]
 			c.Nodes[i].Lies, c.Nodes[i].Every = k.lies, k.every
 		}
 	}

@@ -171,6 +171,23 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// hasty is a machine that wants to be ticked at once, always.
+type hasty struct{ idle }
+
+func (hasty) Deadline() (scheduler.Time, bool) { return 5, true }
+
+// TestTicksMoveOn: a Machine that was ticked wants its next tick later.
+func TestTicksMoveOn(t *testing.T) {
+	st := newStage(t)
+	st.a.m = hasty{}
+	st.a.step(scheduler.MembersCounted{})
+	if st.w.err != nil {
+		t.Fatal(st.w.err)
+	}
+	st.until(second)
+	mustBreak(t, st.w, "wants a tick at 0.000000s, which is not in the future")
+}
+
 func mustBreak(t *testing.T, w *world, want string) {
 	t.Helper()
 	if !errors.Is(w.err, ErrInvariant) {

@@ -35,6 +35,9 @@ type Config struct {
 	Limit    scheduler.Time // the run ends then at the latest: 1 h
 	Trace    func(line string)
 	Progress func(Progress) (goOn bool) // now and then
+
+	Watch      func(Moment)   // is shown the network
+	WatchEvery scheduler.Time // so often: 1 s
 }
 
 // A Latency is how long a message takes one way.
@@ -115,6 +118,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.HashRate, 240_000_000)
 	orDefault(&c.Cores, 2)
 	orDefault(&c.Limit, 3600*second)
+	orDefault(&c.WatchEvery, second)
 	nodes := make([]Node, len(c.Nodes))
 	for i, n := range c.Nodes {
 		orDefault(&n.Up, defaultLink)

@@ -85,6 +85,14 @@ func (s *session) answered(i blob.ChunkIndex) bool {
 	return wanted
 }
 
+// fulfilled notes that a chunk came: whatever answer is still to come, nobody wants it.
+func (s *session) fulfilled(i blob.ChunkIndex) {
+	if at := s.indexAsked(i); at >= 0 && s.asked[at].wanted {
+		s.asked[at].wanted = false
+		s.disk.forgetAsk(i)
+	}
+}
+
 func (d *disk) forgetAsk(i blob.ChunkIndex) {
 	d.asked[i] = 0
 	d.asks--
@@ -262,6 +270,7 @@ func (e arrived) happen(w *world) {
 		return
 	}
 	s.answered(e.chunk)
+	s.fulfilled(e.chunk)
 	switch {
 	case !d.downloading():
 	case d.write(e.chunk, e.content, fromPeer):

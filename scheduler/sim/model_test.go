@@ -316,3 +316,52 @@ func TestClientGetsOnlyWhatItMay(t *testing.T) {
 		t.Error("bytes that were given are others now, and the body goes on")
 	}
 }
+
+// TestAskedAgainWhileItComes: a chunk that was cancelled too late and asked for again settles
+// the second ask when it comes; the peer still owes an answer.
+func TestAskedAgainWhileItComes(t *testing.T) {
+	var l listener
+	st := newStage(t, l.listen)
+	d := st.b.disks[0]
+	b := d.session(st.a)
+	b.has.Add(0)
+	ask := scheduler.AskPeer{Blob: st.blob, Peer: st.a.id, Chunk: 0}
+	st.b.perform(ask)
+	st.until(millisecond)
+	st.serve(0)
+	st.b.perform(scheduler.CancelAsk(ask))
+	st.until(2 * millisecond)
+	st.b.perform(ask)
+	st.until(second)
+	if len(l.heard(st.b, "ChunkArrived")) != 1 || d.asks != 0 || b.wanting() != 0 || st.a.waits != 1 {
+		t.Fatalf("%d asks, %d wanted; the other side owes %d answers", d.asks, b.wanting(), st.a.waits)
+	}
+	st.a.perform(scheduler.RefuseBusy{Blob: st.blob, Peer: st.b.id, Chunk: 0})
+	st.until(2 * second)
+	mustHear(t, &l, st.b, "PeerRefused") // it is nothing to the Machine any more
+	if st.a.waits != 0 || len(b.asked) != 0 {
+		t.Errorf("%d waits and %d asks are left", st.a.waits, len(b.asked))
+	}
+}
+
+// TestMoments: a look at the network shows no more than there is, and ends with everything.
+func TestMoments(t *testing.T) {
+	cfg := Config{Seed: 1, Images: [][]blob.ByteCount{{50 * blob.MiB}}, Nodes: make([]Node, 4), WatchEvery: second / 4}
+	var seen []Moment
+	cfg.Watch = func(m Moment) { seen = append(seen, m) }
+	if _, err := Run(cfg); err != nil {
+		t.Fatal(err)
+	}
+	var up, peers bool
+	last := Moment{}
+	for _, m := range seen {
+		up, peers = up || m.Upstream > 0, peers || m.Peers > 0
+		if m.Upstream > 4*defaultLink || m.Peers > 4*defaultLink || m.Median < last.Median || m.Least > m.Median || m.Median > m.Most || m.Servable > 1 {
+			t.Errorf("a moment shows %+v after %+v", m, last)
+		}
+		last = m
+	}
+	if len(seen) < 10 || !up || !peers || last.Most < 0.9 {
+		t.Errorf("%d moments, registry %v, peers %v, in the end %+v", len(seen), up, peers, last)
+	}
+}

@@ -38,17 +38,6 @@ type Result struct {
 // Reads is how many times over the images were read from upstream.
 func (r Result) Reads() float64 { return float64(r.Upstream) / float64(r.Total) }
 
-// Progress tells how far a run has come.
-type Progress struct {
-	Now     scheduler.Time
-	Events  int
-	Waiting int // downloads that have not ended
-}
-
-func (w *world) progress() Progress {
-	return Progress{Now: w.now, Events: w.events, Waiting: w.waiting}
-}
-
 func (w *world) collect() Result {
 	r := Result{
 		Upstream: w.registry.sent, Events: w.events, Trace: uint64(w.trace),

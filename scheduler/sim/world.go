@@ -105,6 +105,9 @@ func newWorld(cfg Config) *world {
 		w.after(p.To, cut{p, false})
 	}
 	w.registry.scheduleOutages(w)
+	if cfg.Watch != nil {
+		w.after(0, look{})
+	}
 	return w
 }
 

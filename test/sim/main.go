@@ -11,20 +11,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"runtime"
-	"strconv"
-	"strings"
 	"syscall"
-
-	"github.com/shoal-project/shoal/scheduler/sim"
 )
 
 // Exit codes.
@@ -33,34 +26,6 @@ const (
 	exitUsage       = 2
 	exitInterrupted = 130
 )
-
-// options are what the command line says.
-type options struct {
-	cases []sim.Case
-	nodes []int // empty: as many as each case is about
-	seeds []uint64
-	jobs  int
-	json  bool
-	trace bool
-	sweep string // the case to sweep over nodes; empty: none
-	svg   string
-	set   settings
-}
-
-const usage = `Plays experiments in a simulated network of real scheduler Machines.
-
-  go run ./test/sim --list                                  the cases and their aims
-  go run ./test/sim --case seeded,fast-registry --seeds 5   medians over five seeds
-  go run ./test/sim --case churn --nodes 20 --seed 7        one run again, as an error names it
-  go run ./test/sim --case churn --nodes 3 --seed 7 --trace every action of it
-  go run ./test/sim --case seeded --set Uploads=8           what another number would do
-  go run ./test/sim --sweep fast-registry --nodes 2,6,20,100,300,1000 --svg docs/sim.svg
-
-"slowest" and "median" are times from a node's own start to its last layer, as multiples of
-the bound: the least that the registry's link, a node's link, all links together and one
-core's hashing allow. "egress" is what the registry sent, as a multiple of the images.
-
-`
 
 func main() {
 	opts, err := parse(os.Args[1:])
@@ -82,83 +47,4 @@ func main() {
 		_, _ = fmt.Fprintln(os.Stderr, "sim:", err)
 		os.Exit(exitFailed)
 	}
-}
-
-// parse reads the command line. It returns flag.ErrHelp when what was asked for is printed.
-func parse(args []string) (options, error) {
-	opts := options{}
-	var cases, nodes string
-	var seed uint64
-	var seeds int
-	var list bool
-	flags := flag.NewFlagSet("sim", flag.ContinueOnError)
-	flags.StringVar(&cases, "case", "", "the `names` of the cases, with commas (all)")
-	flags.StringVar(&nodes, "nodes", "", "the `numbers` of nodes, with commas (as many as each case is about)")
-	flags.IntVar(&seeds, "seeds", 1, "how many seeds each case is played with, from 1 on")
-	flags.Uint64Var(&seed, "seed", 0, "play this `seed` alone")
-	flags.IntVar(&opts.jobs, "jobs", runtime.GOMAXPROCS(0), "runs at a time")
-	flags.BoolVar(&opts.json, "json", false, "one JSON line a run instead of tables")
-	flags.BoolVar(&opts.trace, "trace", false, "print every action of every run")
-	flags.BoolVar(&list, "list", false, "list the cases and end")
-	flags.StringVar(&opts.sweep, "sweep", "", "play this `case` with each of --nodes and print a table for docs/benchmarks.md")
-	flags.Func("set", "other `values` of scheduler.Config, as Uploads=8,Stagger=20ms", opts.set.add)
-	flags.StringVar(&opts.svg, "svg", "", "with --sweep, draw it into this `file`")
-	flags.SetOutput(io.Discard) // an error is said once, by main
-	err := flags.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		flags.SetOutput(os.Stdout)
-		_, _ = fmt.Fprint(os.Stdout, usage)
-		flags.PrintDefaults()
-	case err == nil && list:
-		listCases(os.Stdout)
-		err = flag.ErrHelp
-	case err == nil:
-		err = opts.fill(cases, nodes, seed, seeds, flags.Args())
-	}
-	return opts, err
-}
-
-// fill checks what was given as text.
-func (o *options) fill(cases, nodes string, seed uint64, seeds int, rest []string) error {
-	if len(rest) > 0 {
-		return fmt.Errorf("%q is no flag (see --help)", rest[0])
-	}
-	if o.jobs < 1 || seeds < 1 || seeds > 1000 {
-		return errors.New("--jobs takes 1 or more, --seeds 1 to 1000")
-	}
-	o.cases = sim.Cases()
-	if o.sweep != "" {
-		cases = o.sweep
-		nodes = cmp.Or(nodes, "2,6,20,100,300,1000")
-	}
-	if cases != "" {
-		o.cases = nil
-		for name := range strings.SplitSeq(cases, ",") {
-			c, ok := sim.FindCase(name)
-			if !ok {
-				return fmt.Errorf("no case %q (see --list)", name)
-			}
-			o.cases = append(o.cases, c)
-		}
-	}
-	if nodes != "" {
-		for word := range strings.SplitSeq(nodes, ",") {
-			n, err := strconv.Atoi(word)
-			if err != nil || n < 1 || n > 10000 {
-				return fmt.Errorf("--nodes takes numbers from 1 to 10000, not %q", word)
-			}
-			o.nodes = append(o.nodes, n)
-		}
-	}
-	for k := range uint64(seeds) {
-		o.seeds = append(o.seeds, k+1)
-	}
-	if seed != 0 {
-		o.seeds = []uint64{seed}
-	}
-	if o.trace {
-		o.jobs = 1
-	}
-	return nil
 }

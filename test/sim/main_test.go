@@ -29,9 +29,9 @@ func playOne(t *testing.T, line string) measurement {
 
 // TestReplay: the command line in an error plays exactly the same run.
 func TestReplay(t *testing.T) {
-	for _, name := range []string{"random", "churn", "liars-mix"} {
+	for seed, name := range []string{"random", "churn", "liars-mix"} {
 		c, _ := sim.FindCase(name)
-		cfg := c.Config(5, 66)
+		cfg := c.Config(5, uint64(seed))
 		want, err := sim.Run(cfg)
 		if err != nil {
 			t.Fatal(err)

@@ -104,6 +104,16 @@ func (r *report) end() error {
 	return nil
 }
 
+// newWatch prints one line for each look at a network.
+func newWatch(w io.Writer) func(sim.Moment) {
+	_, _ = fmt.Fprintf(w, "%8s %14s %13s %6s %8s %8s %8s %9s %7s\n",
+		"SECONDS", "REGISTRY MB/s", "PEERS MB/s", "IDLE", "LEAST", "MEDIAN", "MOST", "SERVABLE", "PROVEN")
+	return func(m sim.Moment) {
+		_, _ = fmt.Fprintf(w, "%8.1f %14.2f %13.2f %6d %7.1f%% %7.1f%% %7.1f%% %8.1f%% %7d\n",
+			seconds(m.Now), float64(m.Upstream)/1e6, float64(m.Peers)/1e6, m.Idle, 100*m.Least, 100*m.Median, 100*m.Most, 100*m.Servable, m.Proven)
+	}
+}
+
 // listCases prints the cases.
 func listCases(w io.Writer) {
 	for _, c := range sim.Cases() {

@@ -102,6 +102,9 @@ func play(ctx context.Context, j job, opts options, board *board) measurement {
 	if opts.trace {
 		cfg.Trace = func(line string) { _, _ = fmt.Fprintln(os.Stdout, line) }
 	}
+	if opts.watch > 0 {
+		cfg.Watch, cfg.WatchEvery = newWatch(os.Stdout), scheduler.Time(opts.watch)
+	}
 	began := time.Now()
 	result, err := sim.Run(cfg)
 	m := measurement{
