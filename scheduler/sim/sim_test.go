@@ -71,6 +71,20 @@ func TestCrowdReadsOnce(t *testing.T) {
 	}
 }
 
+// TestRateStepTellsTheSame: rates that are looked at every 2 ms make no other figures.
+func TestRateStepTellsTheSame(t *testing.T) {
+	var took [2]float64
+	for k, step := range []scheduler.Time{0, second / 500} {
+		cfg := swarm(2, nodes(6), 200*blob.MiB)
+		cfg.RateStep = step
+		times := cfg.Times(run(t, cfg), cfg.Counts)
+		took[k] = float64(times[len(times)/2])
+	}
+	if ratio := took[1] / took[0]; ratio < 0.95 || ratio > 1.05 {
+		t.Errorf("with a step it takes %.3f times as long", ratio)
+	}
+}
+
 // TestSlowRegistryIsReadOnce: chunks of 4 MiB that take their time are no reason to step in
 // for each other.
 func TestSlowRegistryIsReadOnce(t *testing.T) {
