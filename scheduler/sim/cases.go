@@ -82,7 +82,7 @@ func arriving(over scheduler.Time) func(*Config, uint64) {
 	}
 }
 
-// every changes one node in so many, from the first on that is not the very first.
+// every changes one node in so many, and never the first.
 func every(n int, change func(*Node)) func(*Config, uint64) {
 	return func(c *Config, _ uint64) {
 		for i := n / 2; i < len(c.Nodes); i += n {
