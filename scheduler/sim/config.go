@@ -34,7 +34,7 @@ type Config struct {
 	RateStep scheduler.Time
 	Limit    scheduler.Time // the run ends then at the latest: 1 h
 	Trace    func(line string)
-	Progress func(Progress) (goOn bool) // now and then
+	Progress func(Progress) (goOn bool) // now and then; false stops the run where it is
 
 	Watch      func(Moment)   // is shown the network
 	WatchEvery scheduler.Time // so often: 1 s

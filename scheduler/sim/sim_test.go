@@ -85,6 +85,19 @@ func TestRateStepTellsTheSame(t *testing.T) {
 	}
 }
 
+// TestStoppedRun: a run that is stopped in the middle is not held to an end.
+func TestStoppedRun(t *testing.T) {
+	c, ok := sim.FindCase("fast-registry")
+	if !ok {
+		t.Fatal("no such case")
+	}
+	cfg := c.Config(100, 1)
+	cfg.Progress = func(sim.Progress) bool { return false }
+	if res := run(t, cfg); res.Outcomes[0].Proven {
+		t.Error("it went on")
+	}
+}
+
 // TestSlowRegistryIsReadOnce: chunks of 4 MiB that take their time are no reason to step in
 // for each other.
 func TestSlowRegistryIsReadOnce(t *testing.T) {

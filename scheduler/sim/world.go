@@ -79,8 +79,9 @@ func (s seconds) String() string { return fmt.Sprintf("%.6fs", float64(s)/float6
 // error wraps ErrInvariant; the Result then tells how far the run came.
 func Run(cfg Config) (Result, error) {
 	w := newWorld(cfg.withDefaults())
-	w.play()
-	w.checkEnd()
+	if w.play() {
+		w.checkEnd()
+	}
 	return w.collect(), w.err
 }
 
@@ -128,7 +129,8 @@ func (w *world) addLayer(image int, size blob.ByteCount) {
 // progressEvery is how many events pass between two reports of progress.
 const progressEvery = 1 << 16
 
-func (w *world) play() {
+// play plays until all is done or time is up. It returns false if Progress stopped it before.
+func (w *world) play() bool {
 	for w.err == nil && w.waiting > 0 {
 		at, inFabric := w.fabric.next(), true
 		if w.queue.len() > 0 && w.queue.items[0].at <= at {
@@ -145,9 +147,10 @@ func (w *world) play() {
 		}
 		w.events++
 		if w.cfg.Progress != nil && w.events%progressEvery == 0 && !w.cfg.Progress(w.progress()) {
-			break
+			return false
 		}
 	}
+	return true
 }
 
 // latency is how long a message takes from one node to the other.

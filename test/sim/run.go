@@ -107,6 +107,9 @@ func play(ctx context.Context, j job, opts options, board *board) measurement {
 	}
 	began := time.Now()
 	result, err := sim.Run(cfg)
+	if ctx.Err() != nil {
+		return measurement{}
+	}
 	m := measurement{
 		Case: j.c.Name, Nodes: j.nodes, Seed: j.seed, Egress: result.Reads(), Bound: seconds(cfg.Bound()),
 		Events: result.Events, Wall: time.Since(began).Seconds(), Trace: fmt.Sprintf("%016x", result.Trace),
