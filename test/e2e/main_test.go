@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 )
 
@@ -14,36 +13,19 @@ func TestMain(m *testing.M) {
 }
 
 func inSandbox(m *testing.M) int {
-	if sandboxDir() != "" {
-		if err := EnterSandbox(); err != nil {
-			return complain(err)
-		}
-		return m.Run()
-	}
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, skipped)
 		return m.Run()
 	}
-	sandbox, err := NewSandbox()
-	if err != nil {
-		return complain(err)
-	}
-	code, err := func() (int, error) {
-		if err := PrepareTools(checkout, filepath.Join(sandbox.Dir, "bin")); err != nil {
-			return 1, err
+	prepare := func(dir string) error {
+		if err := PrepareTools(checkout, dir); err != nil {
+			return err
 		}
-		return sandbox.Run()
-	}()
-	if err != nil {
-		code = complain(err)
+		return PrepareLiar(checkout, dir)
 	}
-	if err := sandbox.Close(); err != nil {
-		code = complain(err)
+	code, err := InSandbox(prepare, m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 	return code
-}
-
-func complain(err error) int {
-	fmt.Fprintln(os.Stderr, err)
-	return 1
 }

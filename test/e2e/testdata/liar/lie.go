@@ -12,7 +12,7 @@ import (
 )
 
 // The methods that these two replace are called sendTrue and sendTrueChunk in this
-// build (liar_test.go in test/e2e). LIE says what to lie about.
+// build (liar.go in test/e2e). LIE says what to lie about.
 
 // Send sends a chain with a wrong state in its middle, and other messages as they are.
 func (e *Exchange) Send(p peer.ID, d blob.Digest, m wire.Message) error {

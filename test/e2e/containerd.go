@@ -28,7 +28,7 @@ type runtimeServer struct {
 }
 
 // startContainerd runs a containerd for the node. Only its network and its paths are
-// its own: it shares the sandbox's mount namespace with the test, so that the test
+// its own: it shares the sandbox's mount namespace with the lab, so that the lab
 // can mount its snapshots.
 func (n *Node) startContainerd() *runtimeServer {
 	t := n.lab.t
@@ -40,7 +40,7 @@ func (n *Node) startContainerd() *runtimeServer {
 		t.Fatal(err)
 	}
 	r := &runtimeServer{snapshotter: snapshotter}
-	r.Process = n.lab.Start(n.Name+"-containerd", n.netns(), n.lab.tools.Containerd, "--config", config)
+	r.Process = n.lab.Start(n.Name+"-containerd", n.netns(), n.lab.site.Tools.Containerd, "--config", config)
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

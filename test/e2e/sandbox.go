@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,17 +21,46 @@ const prefix = "shoal-e2e-"
 // sandboxVariable carries the sandbox's folder to the process inside it.
 const sandboxVariable = "E2E_SANDBOX"
 
-// A Sandbox is the folder that belongs to one run, for what must lie on a real file
-// system: content stores, snapshots, logs.
-type Sandbox struct {
-	Dir  string
+// SandboxDir is the folder of the sandbox that this process is in, or "" outside.
+func SandboxDir() string {
+	return os.Getenv(sandboxVariable) //nolint:forbidigo // how a process is told that it is the inner one
+}
+
+// InSandbox calls run inside a sandbox and returns the exit code that run returned. For
+// that it starts this program once more, which has to come to the same call. Before, and
+// outside, where there may be a network, it calls prepare with the sandbox's folder.
+func InSandbox(prepare func(dir string) error, run func() int) (int, error) {
+	if SandboxDir() != "" {
+		if err := enterSandbox(); err != nil {
+			return 1, err
+		}
+		return run(), nil
+	}
+	s, err := newSandbox()
+	if err != nil {
+		return 1, err
+	}
+	code := 1
+	if err = prepare(s.dir); err == nil {
+		code, err = s.run()
+	}
+	if err = errors.Join(err, s.close()); err != nil {
+		code = max(code, 1)
+	}
+	return code, err
+}
+
+// A sandbox is the folder that belongs to one run, for what must lie on a real file
+// system: programs, content stores, snapshots, logs.
+type sandbox struct {
+	dir  string
 	lock *os.File
 }
 
-// NewSandbox makes the folder and removes those of runs that crashed. The folder is
+// newSandbox makes the folder and removes those of runs that crashed. The folder is
 // locked for as long as this process lives, which is how a crashed run is told from
 // a running one.
-func NewSandbox() (*Sandbox, error) {
+func newSandbox() (*sandbox, error) {
 	parent, err := lockFolder(os.TempDir(), unix.LOCK_EX)
 	if err != nil {
 		return nil, err
@@ -45,22 +75,22 @@ func NewSandbox() (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sandbox{Dir: dir, lock: lock}, nil
+	return &sandbox{dir: dir, lock: lock}, nil
 }
 
-// Close removes the folder and the cgroups named after it.
-func (s *Sandbox) Close() error {
-	removeCgroups(filepath.Base(s.Dir))
-	err := os.RemoveAll(s.Dir)
+// close removes the folder and the cgroups named after it.
+func (s *sandbox) close() error {
+	removeCgroups(filepath.Base(s.dir))
+	err := os.RemoveAll(s.dir)
 	return errors.Join(err, s.lock.Close())
 }
 
-// Run starts this binary again inside new namespaces, with the same arguments, and
+// run starts this program again inside new namespaces, with the same arguments, and
 // returns its exit code once it and everything it started is gone.
-func (s *Sandbox) Run() (int, error) {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+func (s *sandbox) run() (int, error) {
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...) //nolint:gosec // this program
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), sandboxVariable+"="+s.Dir)
+	cmd.Env = append(os.Environ(), sandboxVariable+"="+s.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
 		Pdeathsig:  syscall.SIGKILL,
@@ -99,10 +129,10 @@ func forward(p *os.Process, sig os.Signal) {
 	_ = p.Kill()
 }
 
-// EnterSandbox prepares the namespaces for the process that Run started: private
+// enterSandbox prepares the namespaces for the process that run started: private
 // mounts, a /proc that matches the new pid namespace, an empty /run that hides the
 // machine's own sockets, loopback up.
-func EnterSandbox() error {
+func enterSandbox() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
 	}
@@ -116,7 +146,7 @@ func EnterSandbox() error {
 }
 
 func lockFolder(dir string, how int) (*os.File, error) {
-	f, err := os.Open(dir)
+	f, err := os.Open(dir) //nolint:gosec // a folder of this program's
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +183,7 @@ func removeCgroups(name string) {
 
 // command runs a program to its end and returns what it said when it fails.
 func command(name string, args ...string) error {
-	out, err := exec.Command(name, args...).CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), name, args...).CombinedOutput() //nolint:gosec // a program that the lab is made with
 	if err != nil {
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}

@@ -2,23 +2,26 @@ package e2e
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // A network is one lab's bridge inside the sandbox. Every node hangs on it by a pair
-// of virtual cables; there is no route to any other network.
+// of virtual cables, and the registry by one more as number 0; there is no route to any
+// other network.
 type network struct {
 	index int // 1 to 254, unique among the labs that exist at this moment
 }
+
+// registryNode is the registry's number: it has a namespace and a cable of its own, so
+// that its link can be as slow as anybody's.
+const registryNode = 0
+
+// lanHost is the last number of the lab's own address, that of the bridge.
+const lanHost = 1
 
 // newNetwork makes a bridge with the address 10.77.<index>.1.
 func newNetwork() (network, error) {
@@ -32,7 +35,7 @@ func newNetwork() (network, error) {
 			continue // another lab has it
 		}
 		return n, n.batch("",
-			"addr add "+n.address(1)+"/24 dev "+n.bridge(),
+			"addr add "+n.address(lanHost)+"/24 dev "+n.bridge(),
 			"link set "+n.bridge()+" up")
 	}
 	return network{}, fmt.Errorf("no free network: %w", err)
@@ -46,9 +49,11 @@ func (n network) cable(node int) string   { return fmt.Sprintf("v%d-%d", n.index
 // host is the last number of a node's address.
 func (n network) host(node int) int { return 10 + node }
 
-// addNode makes the namespace of a node, its cable and its address.
+// addNode makes the namespace of a node, its cable, its address and its one route. The
+// route names the congestion control that kernels come with: what a pull takes must not
+// hang on the setting of the machine that plays all the others.
 func (n network) addNode(node int) error {
-	ns, cable := n.netns(node), n.cable(node)
+	ns, cable, address := n.netns(node), n.cable(node), n.address(n.host(node))
 	return errors.Join(
 		n.batch("",
 			"netns add "+ns,
@@ -56,8 +61,9 @@ func (n network) addNode(node int) error {
 			"link set "+cable+" master "+n.bridge()+" up"),
 		n.batch(ns,
 			"link set lo up",
-			"addr add "+n.address(n.host(node))+"/24 dev eth0",
-			"link set eth0 up"))
+			"addr add "+address+"/24 dev eth0 noprefixroute",
+			"link set eth0 up",
+			"route add "+n.address(0)+"/24 dev eth0 src "+address+" congctl cubic"))
 }
 
 // removeNode undoes addNode. The namespace itself lives until its last process ends.
@@ -133,32 +139,4 @@ func interfaceCounter(name string, column int) (int64, error) {
 		return strconv.ParseInt(columns[column], 10, 64)
 	}
 	return 0, errors.Join(fmt.Errorf("no counters for interface %s", name), lines.Err())
-}
-
-// dialIn connects from inside a node's network namespace, which is how the test
-// reaches what listens on that node's loopback.
-func dialIn(ctx context.Context, netns, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		// Never unlocked: the thread is in another namespace now and ends with this goroutine.
-		runtime.LockOSThread()
-		ns, err := os.Open("/run/netns/" + netns)
-		if err != nil {
-			done <- result{err: err}
-			return
-		}
-		defer func() { _ = ns.Close() }()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{err: fmt.Errorf("entering %s: %w", netns, err)}
-			return
-		}
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp4", address)
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
 }

@@ -48,18 +48,11 @@ func (l *Lab) AddNode(mirror Mirror) *Node {
 	}
 	n.dir, n.run = filepath.Join(l.dir, n.Name), filepath.Join(l.run, n.Name)
 	for _, dir := range []string{n.dir, n.run} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
+		if err := os.Mkdir(dir, 0o750); err != nil {
 			l.t.Fatal(err)
 		}
 	}
-	if err := l.net.addNode(n.number); err != nil {
-		l.t.Fatalf("making the node %s: %v", n.Name, err)
-	}
-	l.t.Cleanup(func() {
-		if err := l.net.removeNode(n.number); err != nil {
-			l.t.Errorf("removing the node %s: %v", n.Name, err)
-		}
-	})
+	l.plug(n.number)
 	n.SetMirror(mirror)
 	n.containerd = n.startContainerd()
 	return n
@@ -82,7 +75,7 @@ func (n *Node) SetMirror(mirror Mirror) {
 		text += fmt.Sprintf("[host.%q]\n  capabilities = ['pull', 'resolve']\n  dial_timeout = '200ms'\n", "http://"+mirrorAddress)
 	}
 	dir := filepath.Join(n.hostsFolder(), registry.Host)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		n.lab.t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(text), 0o600); err != nil {
@@ -93,9 +86,7 @@ func (n *Node) SetMirror(mirror Mirror) {
 // Shape limits the node's network, in the words of tc ("80mbit"); empty is no limit.
 func (n *Node) Shape(send, receive string) {
 	n.lab.t.Helper()
-	if err := n.lab.net.shape(n.number, send, receive); err != nil {
-		n.lab.t.Fatalf("shaping %s: %v", n.Name, err)
-	}
+	n.lab.shape(n.number, send, receive)
 }
 
 // Unplug cuts the node's cable: nothing comes or goes, and nobody is told.
@@ -121,18 +112,25 @@ func (n *Node) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return dialIn(ctx, n.netns(), address)
 }
 
-// Pull asks containerd for an image, as the kubelet does; user is nil for no
-// credentials. It returns CRI's error.
-func (n *Node) Pull(ref string, user *User) error {
-	ctx, cancel := context.WithTimeout(n.lab.t.Context(), 2*patience)
-	defer cancel()
+// PullImage asks containerd for an image, as the kubelet does, for as long as ctx lives;
+// user is nil for no credentials. It returns what that took, and CRI's error.
+func (n *Node) PullImage(ctx context.Context, ref string, user *User) (time.Duration, error) {
 	request := &cri.PullImageRequest{Image: &cri.ImageSpec{Image: ref}}
 	if user != nil {
 		request.Auth = &cri.AuthConfig{Username: user.Name, Password: user.Password}
 	}
 	began := time.Now()
 	_, err := n.containerd.images.PullImage(ctx, request)
-	n.lab.t.Logf("%s pulled %s in %v: %s", n.Name, ref, time.Since(began).Round(time.Millisecond), outcome(err))
+	took := time.Since(began)
+	n.lab.t.Logf("%s pulled %s in %v: %s", n.Name, ref, took.Round(time.Millisecond), outcome(err))
+	return took, err
+}
+
+// Pull is PullImage with a deadline that no pull of a test comes near.
+func (n *Node) Pull(ref string, user *User) error {
+	ctx, cancel := context.WithTimeout(n.lab.t.Context(), 2*patience)
+	defer cancel()
+	_, err := n.PullImage(ctx, ref, user)
 	return err
 }
 

@@ -23,10 +23,15 @@ const (
 	WrongChain  Lie = "chain"  // every chain it sends has a wrong state
 )
 
-// buildLiar compiles the daemon with one difference: what it sends to its peers. The
+// PrepareLiar compiles the daemon with one difference: what it sends to its peers. The
 // checkout is not touched: the go command is shown changed copies of files of p2p/exchange,
 // in which the methods that send have other names, and one more file with methods that lie.
-func buildLiar(root, bin string) error {
+func PrepareLiar(root, sandbox string) error {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return err
+	}
+	bin := filepath.Join(sandbox, "bin")
 	exchange := filepath.Join(root, "p2p", "exchange")
 	changed, err := renameMethods(exchange, map[string]string{"Send": "sendTrue", "SendChunk": "sendTrueChunk"})
 	if err != nil {

@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -49,7 +48,7 @@ const (
 
 func (l *Lab) startTokenServer(users []User) *tokenServer {
 	l.t.Helper()
-	address := l.net.address(1) + ":5001"
+	address := l.net.address(lanHost) + ":5001"
 	s := &tokenServer{
 		realm:       "http://" + address + "/token",
 		certificate: filepath.Join(l.dir, "tokens.pem"),
@@ -74,7 +73,7 @@ func (l *Lab) startTokenServer(users []User) *tokenServer {
 	return s
 }
 
-func closeServer(t *testing.T, server *http.Server, serving <-chan struct{}) {
+func closeServer(t T, server *http.Server, serving <-chan struct{}) {
 	t.Helper()
 	if err := server.Close(); err != nil {
 		t.Errorf("closing a server: %v", err)

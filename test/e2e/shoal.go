@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -33,37 +34,36 @@ type Daemon struct {
 // before gets its data back.
 func (n *Node) StartShoal() {
 	n.lab.t.Helper()
-	n.startDaemon(n.lab.tools.Shoal)
+	n.startDaemon(n.lab.site.Tools.Shoal)
 }
 
 // StartLiar is StartShoal with a daemon that lies to its peers.
 func (n *Node) StartLiar(lie Lie) {
 	n.lab.t.Helper()
-	n.startDaemon("env", "LIE="+string(lie), n.lab.tools.Liar)
+	n.startDaemon(n.lab.site.Tools.Liar, "LIE="+string(lie))
 }
 
-// startDaemon runs the program, which may be one that runs another.
-func (n *Node) startDaemon(program ...string) {
-	t, registry := n.lab.t, n.lab.Registry
-	t.Helper()
+// startDaemon runs the program with more of an environment.
+func (n *Node) startDaemon(program string, env ...string) {
+	lab, registry := n.lab, n.lab.Registry
+	lab.t.Helper()
 	d := &Daemon{node: n, socket: filepath.Join(n.run, "shoal.sock")}
-	argv := append(program,
-		"serve",
+	argv := slices.Concat([]string{"env"}, lab.site.ShoalEnv, env, []string{
+		program, "serve",
 		"--listen", mirrorAddress,
 		"--data-dir", filepath.Join(n.dir, "shoal"),
 		"--admin-socket", d.socket,
-		"--p2p-listen", "/ip4/0.0.0.0/tcp/"+p2pPort,
-		"--p2p-secret-file", n.lab.secret(),
-		"--upstream", registry.Host+"="+registry.URL(),
+		"--p2p-listen", "/ip4/0.0.0.0/tcp/" + p2pPort,
+		"--p2p-secret-file", lab.secret(),
+		"--upstream", registry.Host + "=" + registry.URL(),
 		"--metrics-listen", metricsAddress,
-		"--log-level", "debug",
 		"--log-format", "text",
-	)
+	}, lab.site.ShoalFlags)
 	// As behind a headless Service: the list names the node itself, and nodes that are not up.
 	for number := 1; number <= 3; number++ {
-		argv = append(argv, "--p2p-bootstrap", net.JoinHostPort(n.lab.net.address(n.lab.net.host(number)), p2pPort))
+		argv = append(argv, "--p2p-bootstrap", net.JoinHostPort(lab.net.address(lab.net.host(number)), p2pPort))
 	}
-	d.Process = n.lab.Start(n.Name+"-shoal", n.netns(), argv...)
+	d.Process = lab.Start(n.Name+"-shoal", n.netns(), argv...)
 	d.Await(d.ready)
 	n.daemon = d
 }
@@ -124,7 +124,7 @@ func (d *Daemon) Status() (Status, error) {
 	var s Status
 	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, d.node.lab.tools.Shoal, "status", "--admin-socket", d.socket, "-o", "json")
+	cmd := exec.CommandContext(ctx, d.node.lab.site.Tools.Shoal, "status", "--admin-socket", d.socket, "-o", "json") //nolint:gosec // our own program
 	out, err := cmd.Output()
 	if err != nil {
 		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -49,7 +48,7 @@ type Faults struct {
 // A Front is the address of the registry: a reverse proxy that counts what every
 // client asked and got, and misbehaves on demand. It is safe for concurrent use.
 type Front struct {
-	t       *testing.T
+	lab     *Lab
 	address string // host:port
 	handler http.Handler
 
@@ -62,17 +61,17 @@ type Front struct {
 	changed  chan struct{} // closed and replaced when faults change
 }
 
-// newFront serves address in front of the registry that listens on a unix socket.
-func newFront(t *testing.T, address, socket string) *Front {
-	t.Helper()
-	f := &Front{t: t, address: address, changed: make(chan struct{})}
+// newFront will serve address, in the registry's namespace, in front of the registry that
+// listens on a unix socket.
+func newFront(lab *Lab, address, socket string) *Front {
+	f := &Front{lab: lab, address: address, changed: make(chan struct{})}
 	backend := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 		DisableCompression: true,
 	}
-	t.Cleanup(backend.CloseIdleConnections)
+	lab.t.Cleanup(backend.CloseIdleConnections)
 	target := &url.URL{Scheme: "http", Host: address}
 	f.handler = &httputil.ReverseProxy{
 		Transport: backend,
@@ -89,10 +88,11 @@ func newFront(t *testing.T, address, socket string) *Front {
 
 // Open begins to listen. It fails the test when the address is taken.
 func (f *Front) Open() {
-	f.t.Helper()
-	listener, err := new(net.ListenConfig).Listen(f.t.Context(), "tcp4", f.address)
+	t := f.lab.t
+	t.Helper()
+	listener, err := listenIn(t.Context(), f.lab.net.netns(registryNode), f.address)
 	if err != nil {
-		f.t.Fatalf("opening the registry: %v", err)
+		t.Fatalf("opening the registry: %v", err)
 	}
 	server := &http.Server{
 		Handler:           http.HandlerFunc(f.serve),
@@ -108,7 +108,7 @@ func (f *Front) Open() {
 	go func() {
 		defer close(serving)
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			f.t.Errorf("the registry's front: %v", err)
+			t.Errorf("the registry's front: %v", err)
 		}
 	}()
 	f.mu.Lock()
@@ -165,9 +165,16 @@ func (f *Front) Bytes(filters ...func(Request) bool) int64 {
 	return sum
 }
 
+// Forget drops the requests so far. What is still sent for one of them counts no more.
+func (f *Front) Forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = nil
+}
+
 // Journal lists the requests of everybody but the test itself, one a line.
 func (f *Front) Journal() string {
-	self, _, _ := strings.Cut(f.address, ":")
+	self := f.lab.net.address(lanHost)
 	var out strings.Builder
 	for _, r := range f.Requests() {
 		if r.Client != self {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -20,7 +19,7 @@ import (
 type Process struct {
 	Name string // unique in its lab
 
-	t      *testing.T
+	t      T
 	cmd    *exec.Cmd
 	log    string // file that holds what it wrote
 	exited chan struct{}
@@ -37,12 +36,13 @@ func (l *Lab) Start(name, netns string, argv ...string) *Process {
 		argv = append([]string{"nsenter", "--net=/run/netns/" + netns, "--"}, argv...)
 	}
 	log := filepath.Join(l.dir, name+".log")
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // the lab's own file
 	if err != nil {
 		l.t.Fatalf("starting %s: %v", name, err)
 	}
 	defer func() { _ = out.Close() }()
-	cmd := exec.Command(argv[0], argv[1:]...)
+	// It outlives the T's context: what cleans up may still need it.
+	cmd := exec.CommandContext(context.WithoutCancel(l.t.Context()), argv[0], argv[1:]...) //nolint:gosec // a daemon of the lab
 	cmd.Stdout, cmd.Stderr = out, out
 	// Without the SHOAL_ variables of whoever runs the tests.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SHOAL_") })
@@ -101,7 +101,7 @@ func (p *Process) Await(ready func(context.Context) error) {
 
 // tail returns the end of a log file, at most n bytes of it.
 func tail(name string, n int64) string {
-	f, err := os.Open(name)
+	f, err := os.Open(name) //nolint:gosec // the lab's own file
 	if err != nil {
 		return err.Error()
 	}

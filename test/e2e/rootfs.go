@@ -116,7 +116,7 @@ func listFiles(root string) (map[string]File, error) {
 }
 
 func hashFile(name string) ([32]byte, error) {
-	f, err := os.Open(name)
+	f, err := os.Open(name) //nolint:gosec // what an image brought is the point
 	if err != nil {
 		return [32]byte{}, err
 	}
@@ -152,7 +152,10 @@ func differences(want, got map[string]File) []string {
 func (n *Node) runImage(ctx context.Context, root string, image Image) {
 	t := n.lab.t
 	t.Helper()
-	bundle := t.TempDir()
+	bundle, err := os.MkdirTemp(n.run, "bundle")
+	if err != nil {
+		t.Fatal(err)
+	}
 	const hashed = "etc/seed"
 	spec := specs.Spec{
 		Version: specs.Version,
@@ -180,7 +183,7 @@ func (n *Node) runImage(ctx context.Context, root string, image Image) {
 	// Named after the sandbox, so that a crashed run's cgroups are found.
 	id := fmt.Sprintf("%s-%s-%s", filepath.Base(filepath.Dir(n.lab.dir)), filepath.Base(n.lab.dir), n.Name)
 	var said, complaints bytes.Buffer
-	cmd := exec.CommandContext(ctx, n.lab.tools.Runc, "--root", filepath.Join(n.run, "runc"), "run", "--bundle", bundle, id)
+	cmd := exec.CommandContext(ctx, n.lab.site.Tools.Runc, "--root", filepath.Join(n.run, "runc"), "run", "--bundle", bundle, id) //nolint:gosec // runc itself
 	cmd.Stdout, cmd.Stderr = &said, &complaints
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("running the image on %s: %v: %s", n.Name, err, complaints.String())

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"path"
-	"testing"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -68,7 +67,7 @@ func (l *layerWriter) remove(name string) {
 	delete(l.files, name)
 }
 
-func (l *layerWriter) close(t *testing.T) v1.Layer {
+func (l *layerWriter) close(t T) v1.Layer {
 	t.Helper()
 	if l.err == nil {
 		l.err = l.tar.Close()

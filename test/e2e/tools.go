@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"debug/buildinfo"
 	"errors"
 	"fmt"
@@ -19,17 +20,17 @@ const containerdModule = "github.com/containerd/containerd/v2"
 // Tools are the programs that a lab runs.
 type Tools struct {
 	Containerd string // built from its module into bin/tools
-	Shoal      string // built from this checkout; absent when BuildError says so
-	Liar       string // the same, sending wrong bytes
+	Shoal      string // built from this checkout
+	Liar       string // the same, sending wrong bytes; there after PrepareLiar
 	Hello      string // the program inside the test images
 	Registry   string // Debian's docker-registry
 	Runc       string
 }
 
 // PrepareTools builds what is built here and installs or names what is not. It runs
-// outside the sandbox because it may need the network; bin is the sandbox's folder for
-// programs, root the checkout's.
-func PrepareTools(root, bin string) error {
+// outside the sandbox because it may need the network. root is the checkout's folder,
+// sandbox the sandbox's.
+func PrepareTools(root, sandbox string) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
@@ -37,24 +38,22 @@ func PrepareTools(root, bin string) error {
 	if err := systemPackages(); err != nil {
 		return err
 	}
-	cache := filepath.Join(root, "bin", "tools")
+	cache, bin := filepath.Join(root, "bin", "tools"), filepath.Join(sandbox, "bin")
 	if err := buildContainerd(cache); err != nil {
 		return err
 	}
 	if err := build(filepath.Join(root, "test", "e2e"), filepath.Join(bin, "hello"), "./testdata/hello"); err != nil {
 		return err
 	}
-	if err := build(root, filepath.Join(bin, "shoal"), "./cmd/shoal"); err != nil {
-		return err
-	}
-	return buildLiar(root, bin)
+	return build(root, filepath.Join(bin, "shoal"), "./cmd/shoal")
 }
 
 // FindTools returns where PrepareTools put everything.
-func FindTools(root, bin string) Tools {
+func FindTools(root, sandbox string) Tools {
 	if absolute, err := filepath.Abs(root); err == nil {
 		root = absolute
 	}
+	bin := filepath.Join(sandbox, "bin")
 	return Tools{
 		Containerd: filepath.Join(root, "bin", "tools", "containerd"),
 		Shoal:      filepath.Join(bin, "shoal"),
@@ -99,10 +98,10 @@ func buildContainerd(cache string) error {
 	if err == nil && info.Main.Path == containerdModule && info.Main.Version == containerdVersion {
 		return nil
 	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
+	if err := os.MkdirAll(cache, 0o750); err != nil {
 		return err
 	}
-	cmd := exec.Command("go", "install", containerdModule+"/cmd/containerd@"+containerdVersion)
+	cmd := exec.CommandContext(context.Background(), "go", "install", containerdModule+"/cmd/containerd@"+containerdVersion)
 	cmd.Env = append(os.Environ(), "GOBIN="+cache, "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building containerd: %w: %s", err, out)
@@ -113,7 +112,7 @@ func buildContainerd(cache string) error {
 // build compiles the command pkg of the module in dir into the file out.
 func build(dir, out, pkg string, flags ...string) error {
 	args := append([]string{"build", "-buildvcs=false", "-trimpath", "-o", out}, flags...)
-	cmd := exec.Command("go", append(args, pkg)...)
+	cmd := exec.CommandContext(context.Background(), "go", append(args, pkg)...) //nolint:gosec // a package of this checkout
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := cmd.CombinedOutput(); err != nil {

@@ -23,10 +23,11 @@ type Registry struct {
 
 func (l *Lab) startRegistry(tokens *tokenServer) *Registry {
 	l.t.Helper()
-	host := l.net.address(1) + ":5000"
+	l.plug(registryNode)
+	host := l.net.address(l.net.host(registryNode)) + ":5000"
 	socket := filepath.Join(l.run, "registry.sock")
 	r := &Registry{
-		Front: newFront(l.t, host, socket),
+		Front: newFront(l, host, socket),
 		Host:  host, lab: l, tokens: tokens,
 		config: filepath.Join(l.dir, "registry.yml"),
 	}
@@ -58,7 +59,7 @@ func (r *Registry) configuration(socket string) string {
 // Up starts a registry that is down, with everything that was pushed.
 func (r *Registry) Up() {
 	r.lab.t.Helper()
-	r.process = r.lab.Start("registry", "", r.lab.tools.Registry, "serve", r.config)
+	r.process = r.lab.Start("registry", "", r.lab.site.Tools.Registry, "serve", r.config)
 	r.Open()
 	r.process.Await(func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL()+"/v2/", nil)
@@ -81,6 +82,12 @@ func (r *Registry) Up() {
 func (r *Registry) Down() {
 	r.Close()
 	r.process.Kill()
+}
+
+// Shape limits what the registry sends, as Node.Shape.
+func (r *Registry) Shape(send string) {
+	r.lab.t.Helper()
+	r.lab.shape(registryNode, send, "")
 }
 
 // URL is where the registry is reached, without a path.

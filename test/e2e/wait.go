@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"testing"
 	"time"
 )
 
@@ -11,7 +10,7 @@ const patience = 45 * time.Second
 
 // Eventually calls check until it returns nil, and fails the test with what it
 // returned last when that takes longer than the given time.
-func Eventually(t *testing.T, within time.Duration, what string, check func() error) {
+func Eventually(t T, within time.Duration, what string, check func() error) {
 	t.Helper()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()

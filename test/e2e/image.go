@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -60,7 +59,7 @@ func (i Image) Size() int64 {
 func (r *Registry) Push(repository string, sizes ...int64) Image {
 	t := r.lab.t
 	t.Helper()
-	layers, files := generate(t, repository, r.lab.tools.Hello, sizes)
+	layers, files := generate(t, repository, r.lab.site.Tools.Hello, sizes)
 	image := assemble(t, runtime.GOARCH, layers...)
 	other := assemble(t, "s390x", layers[0])
 	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
@@ -91,7 +90,7 @@ func (r *Registry) Push(repository string, sizes ...int64) Image {
 	return pushed
 }
 
-func measure(t *testing.T, layer v1.Layer) Layer {
+func measure(t T, layer v1.Layer) Layer {
 	t.Helper()
 	digest, err := layer.Digest()
 	if err != nil {
@@ -105,7 +104,7 @@ func measure(t *testing.T, layer v1.Layer) Layer {
 }
 
 // assemble makes an OCI image for Linux on one architecture.
-func assemble(t *testing.T, architecture string, layers ...v1.Layer) v1.Image {
+func assemble(t T, architecture string, layers ...v1.Layer) v1.Image {
 	t.Helper()
 	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	image, err := mutate.ConfigFile(base, &v1.ConfigFile{
@@ -122,7 +121,7 @@ func assemble(t *testing.T, architecture string, layers ...v1.Layer) v1.Image {
 	return image
 }
 
-func platform(t *testing.T, image v1.Image) v1.Descriptor {
+func platform(t T, image v1.Image) v1.Descriptor {
 	t.Helper()
 	config, err := image.ConfigFile()
 	if err != nil {
@@ -132,9 +131,9 @@ func platform(t *testing.T, image v1.Image) v1.Descriptor {
 }
 
 // generate makes the layers of an image and the list of files that they leave.
-func generate(t *testing.T, seed, hello string, sizes []int64) ([]v1.Layer, map[string]File) {
+func generate(t T, seed, hello string, sizes []int64) ([]v1.Layer, map[string]File) {
 	t.Helper()
-	program, err := os.ReadFile(hello)
+	program, err := os.ReadFile(hello) //nolint:gosec // the lab's own file
 	if err != nil {
 		t.Fatal(err)
 	}
