@@ -90,7 +90,7 @@ func newFront(lab *Lab, address, socket string) *Front {
 func (f *Front) Open() {
 	t := f.lab.t
 	t.Helper()
-	listener, err := listenIn(t.Context(), f.lab.net.netns(registryNode), f.address)
+	listener, err := listenIn(t.Context(), f.lab.net.netns(RegistryNode), f.address)
 	if err != nil {
 		t.Fatalf("opening the registry: %v", err)
 	}

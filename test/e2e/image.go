@@ -57,9 +57,29 @@ func (i Image) Size() int64 {
 // sizes is a layer of about that many compressed bytes. Below them lies a layer with
 // the hello program, above them one that deletes and replaces files.
 func (r *Registry) Push(repository string, sizes ...int64) Image {
+	r.lab.t.Helper()
+	layers, files := generate(r.lab.t, repository, r.lab.site.Tools.Hello, sizes)
+	return r.push(repository, layers, files)
+}
+
+// PushPlain is Push of an image that has nothing but the layers of the given sizes. All
+// repositories get the same bytes there, behind a line that gives each its own digests.
+func (r *Registry) PushPlain(repository string, sizes ...int64) Image {
+	r.lab.t.Helper()
+	files := make(map[string]File)
+	layers := make([]v1.Layer, 0, len(sizes))
+	for n, size := range sizes {
+		layer := newLayer(files)
+		layer.file(fmt.Sprintf("data/%d/repository", n), 0o644, []byte(repository+"\n"))
+		layer.data(n, "plain", size)
+		layers = append(layers, layer.close(r.lab.t))
+	}
+	return r.push(repository, layers, files)
+}
+
+func (r *Registry) push(repository string, layers []v1.Layer, files map[string]File) Image {
 	t := r.lab.t
 	t.Helper()
-	layers, files := generate(t, repository, r.lab.site.Tools.Hello, sizes)
 	image := assemble(t, runtime.GOARCH, layers...)
 	other := assemble(t, "s390x", layers[0])
 	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
@@ -149,12 +169,7 @@ func generate(t T, seed, hello string, sizes []int64) ([]v1.Layer, map[string]Fi
 	for n, size := range sizes {
 		layer := newLayer(files)
 		layer.dir("data/" + strconv.Itoa(n))
-		for part, rest := 0, size; rest > 0; part++ {
-			file := min(rest, fileSize)
-			at := fmt.Sprintf("data/%d/%d", n, part)
-			layer.file(at, 0o640, content(seed+at, file))
-			rest -= file
-		}
+		layer.data(n, seed, size)
 		layer.link(fmt.Sprintf("data/%d/link", n), "0")
 		layers = append(layers, layer.close(t))
 	}

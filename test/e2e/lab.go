@@ -93,6 +93,9 @@ func (l *Lab) plug(node int) {
 	})
 }
 
+// Traffic is what has gone over the cable of every node by now, by the nodes' numbers.
+func (l *Lab) Traffic() ([]Traffic, error) { return l.net.traffic(l.nodes) }
+
 // shape limits what a node sends and receives.
 func (l *Lab) shape(node int, send, receive string) {
 	l.t.Helper()

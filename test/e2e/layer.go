@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -54,6 +55,16 @@ func (l *layerWriter) dir(name string) {
 func (l *layerWriter) file(name string, mode fs.FileMode, body []byte) {
 	l.write(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: int64(mode)}, body)
 	l.files[name] = File{Mode: mode, Size: int64(len(body)), Hash: sha256.Sum256(body)}
+}
+
+// data writes files below data/<n> that compress to size bytes.
+func (l *layerWriter) data(n int, seed string, size int64) {
+	for part, rest := 0, size; rest > 0; part++ {
+		file := min(rest, fileSize)
+		at := fmt.Sprintf("data/%d/%d", n, part)
+		l.file(at, 0o640, content(seed+at, file))
+		rest -= file
+	}
 }
 
 func (l *layerWriter) link(name, target string) {

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -16,9 +15,9 @@ type network struct {
 	index int // 1 to 254, unique among the labs that exist at this moment
 }
 
-// registryNode is the registry's number: it has a namespace and a cable of its own, so
+// RegistryNode is the registry's number: it has a namespace and a cable of its own, so
 // that its link can be as slow as anybody's.
-const registryNode = 0
+const RegistryNode = 0
 
 // lanHost is the last number of the lab's own address, that of the bridge.
 const lanHost = 1
@@ -89,8 +88,18 @@ func (n network) batch(ns string, lines ...string) error {
 	return nil
 }
 
+// The shaping of a link (tc-tbf(8)). The burst is two of the 64 KiB packets that virtual
+// cables carry, which would be cut up if it were smaller; at 100 Mbit/s it is 10 ms, so
+// that a timer that a busy machine serves late costs no throughput. What waits longer than
+// the latency is dropped: 25 ms at 100 Mbit/s are 300 KiB, the buffer of a switch's port.
+// TCP fills such a link to 95 % of its rate with bytes of payload, and the rest is headers.
+const (
+	shapingBurst   = "128kb"
+	shapingLatency = "25ms"
+)
+
 // shape limits what a node sends and what it receives, in the words of tc ("40mbit").
-// An empty rate leaves that direction as fast as the machine.
+// An empty rate leaves that direction as it is, which is at first as fast as the machine.
 func (n network) shape(node int, send, receive string) error {
 	var errs []error
 	limit := func(rate string, where ...string) {
@@ -98,7 +107,7 @@ func (n network) shape(node int, send, receive string) error {
 			return
 		}
 		args := append(where[:len(where)-1:len(where)-1], "qdisc", "replace", "dev", where[len(where)-1],
-			"root", "tbf", "rate", rate, "burst", "128kb", "latency", "100ms")
+			"root", "tbf", "rate", rate, "burst", shapingBurst, "latency", shapingLatency)
 		errs = append(errs, command("tc", args...))
 	}
 	limit(send, "-n", n.netns(node), "eth0")
@@ -111,32 +120,38 @@ func (n network) unplug(node int) error {
 	return command("ip", "link", "set", n.cable(node), "nomaster")
 }
 
-// received is the number of bytes that have come to a node over its cable, headers of
-// every layer included, whoever sent them.
-func (n network) received(node int) (int64, error) {
-	// The lab's end of the cable transmits what the node receives.
-	return interfaceCounter(n.cable(node), 8)
+// A Traffic is what has gone over a cable: bytes, with the headers of every layer.
+type Traffic struct {
+	Received, Sent int64 // by the node
 }
 
-// interfaceCounter reads one column of the interfaces' table, as described in proc(5).
-func interfaceCounter(name string, column int) (int64, error) {
-	// Not /proc/net, which is that of the first thread: dialIn may have sent it elsewhere.
-	f, err := os.Open("/proc/thread-self/net/dev")
+// traffic reads the counters of the cables of all nodes from 0 to last, as described in
+// proc(5).
+func (n network) traffic(last int) ([]Traffic, error) {
+	// Not /proc/net, which is that of the first thread: inNamespace may have sent it elsewhere.
+	table, err := os.ReadFile("/proc/thread-self/net/dev")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer func() { _ = f.Close() }()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		dev, counters, ok := strings.Cut(lines.Text(), ":")
-		if !ok || strings.TrimSpace(dev) != name {
-			continue
+	columns := make(map[string][]string)
+	for line := range strings.Lines(string(table)) {
+		if name, counters, ok := strings.Cut(line, ":"); ok {
+			columns[strings.TrimSpace(name)] = strings.Fields(counters)
 		}
-		columns := strings.Fields(counters)
-		if column >= len(columns) {
-			break
-		}
-		return strconv.ParseInt(columns[column], 10, 64)
 	}
-	return 0, errors.Join(fmt.Errorf("no counters for interface %s", name), lines.Err())
+	all := make([]Traffic, last+1)
+	for node := range all {
+		counters := columns[n.cable(node)]
+		if len(counters) < 9 {
+			return nil, fmt.Errorf("no counters for the cable %s", n.cable(node))
+		}
+		// The lab's end of the cable receives what the node sends.
+		sent, sentErr := strconv.ParseInt(counters[0], 10, 64)
+		received, receivedErr := strconv.ParseInt(counters[8], 10, 64)
+		if err := errors.Join(sentErr, receivedErr); err != nil {
+			return nil, err
+		}
+		all[node] = Traffic{Received: received, Sent: sent}
+	}
+	return all, nil
 }

@@ -20,9 +20,9 @@ const mirrorAddress = "127.0.0.1:6050"
 type Node struct {
 	Name    string // "n1"
 	Address string // its IP address
+	Number  int    // in its lab, from 1
 
 	lab        *Lab
-	number     int
 	dir, run   string
 	containerd *runtimeServer
 	daemon     *Daemon // nil before StartShoal
@@ -44,7 +44,7 @@ func (l *Lab) AddNode(mirror Mirror) *Node {
 	l.nodes++
 	n := &Node{
 		Name: fmt.Sprintf("n%d", l.nodes), Address: l.net.address(l.net.host(l.nodes)),
-		lab: l, number: l.nodes,
+		lab: l, Number: l.nodes,
 	}
 	n.dir, n.run = filepath.Join(l.dir, n.Name), filepath.Join(l.run, n.Name)
 	for _, dir := range []string{n.dir, n.run} {
@@ -52,13 +52,13 @@ func (l *Lab) AddNode(mirror Mirror) *Node {
 			l.t.Fatal(err)
 		}
 	}
-	l.plug(n.number)
+	l.plug(n.Number)
 	n.SetMirror(mirror)
 	n.containerd = n.startContainerd()
 	return n
 }
 
-func (n *Node) netns() string { return n.lab.net.netns(n.number) }
+func (n *Node) netns() string { return n.lab.net.netns(n.Number) }
 
 func (n *Node) hostsFolder() string { return filepath.Join(n.dir, "certs.d") }
 
@@ -86,13 +86,13 @@ func (n *Node) SetMirror(mirror Mirror) {
 // Shape limits the node's network, in the words of tc ("80mbit"); empty is no limit.
 func (n *Node) Shape(send, receive string) {
 	n.lab.t.Helper()
-	n.lab.shape(n.number, send, receive)
+	n.lab.shape(n.Number, send, receive)
 }
 
 // Unplug cuts the node's cable: nothing comes or goes, and nobody is told.
 func (n *Node) Unplug() {
 	n.lab.t.Helper()
-	if err := n.lab.net.unplug(n.number); err != nil {
+	if err := n.lab.net.unplug(n.Number); err != nil {
 		n.lab.t.Fatalf("unplugging %s: %v", n.Name, err)
 	}
 }
@@ -100,11 +100,11 @@ func (n *Node) Unplug() {
 // Received is the number of bytes that came over the node's cable, whoever sent them.
 func (n *Node) Received() int64 {
 	n.lab.t.Helper()
-	bytes, err := n.lab.net.received(n.number)
+	all, err := n.lab.Traffic()
 	if err != nil {
 		n.lab.t.Fatal(err)
 	}
-	return bytes
+	return all[n.Number].Received
 }
 
 // Dial connects to an address as a program on the node would.

@@ -23,8 +23,8 @@ type Registry struct {
 
 func (l *Lab) startRegistry(tokens *tokenServer) *Registry {
 	l.t.Helper()
-	l.plug(registryNode)
-	host := l.net.address(l.net.host(registryNode)) + ":5000"
+	l.plug(RegistryNode)
+	host := l.net.address(l.net.host(RegistryNode)) + ":5000"
 	socket := filepath.Join(l.run, "registry.sock")
 	r := &Registry{
 		Front: newFront(l, host, socket),
@@ -87,7 +87,7 @@ func (r *Registry) Down() {
 // Shape limits what the registry sends, as Node.Shape.
 func (r *Registry) Shape(send string) {
 	r.lab.t.Helper()
-	r.lab.shape(registryNode, send, "")
+	r.lab.shape(RegistryNode, send, "")
 }
 
 // URL is where the registry is reached, without a path.

@@ -109,6 +109,7 @@ type Status struct {
 		FromRegistry int64 `json:"from_registry_bytes"`
 		FromPeers    int64 `json:"from_peers_bytes"`
 		ToPeers      int64 `json:"to_peers_bytes"`
+		ToClients    int64 `json:"to_clients_bytes"`
 	} `json:"traffic"`
 	Downloads []struct {
 		Digest string `json:"digest"`

@@ -1,8 +1,6 @@
 package e2e
 
-import (
-	"time"
-)
+import "time"
 
 // patience is how long a test waits for anything that takes no time on an idle
 // machine. It is only ever used up by a test that fails.
