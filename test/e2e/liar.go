@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/format"
@@ -46,15 +45,7 @@ func PrepareLiar(root, sandbox string) error {
 			return err
 		}
 	}
-	text, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return err
-	}
-	overlay := filepath.Join(bin, "overlay.json")
-	if err := os.WriteFile(overlay, text, 0o600); err != nil {
-		return err
-	}
-	return build(root, filepath.Join(bin, "liar"), "./cmd/shoal", "-overlay", overlay)
+	return buildChanged(root, filepath.Join(bin, "liar"), replace)
 }
 
 // renameMethods finds the declarations of methods in the package in dir, by their names

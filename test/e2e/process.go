@@ -67,11 +67,14 @@ func (p *Process) Kill() {
 	<-p.exited
 }
 
+// Signal sends a signal to the process itself. One that has ended gets none.
+func (p *Process) Signal(sig os.Signal) { _ = p.cmd.Process.Signal(sig) }
+
 // Stop asks the process to end with SIGTERM, as a service manager would, and returns
 // its exit error. One that has not ended in time fails the test.
 func (p *Process) Stop() error {
 	p.t.Helper()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	select {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"debug/buildinfo"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -22,6 +23,7 @@ type Tools struct {
 	Containerd string // built from its module into bin/tools
 	Shoal      string // built from this checkout
 	Liar       string // the same, sending wrong bytes; there after PrepareLiar
+	Profiled   string // the same with a way to profile it; there after PrepareProfiled
 	Hello      string // the program inside the test images
 	Registry   string // Debian's docker-registry
 	Runc       string
@@ -58,6 +60,7 @@ func FindTools(root, sandbox string) Tools {
 		Containerd: filepath.Join(root, "bin", "tools", "containerd"),
 		Shoal:      filepath.Join(bin, "shoal"),
 		Liar:       filepath.Join(bin, "liar"),
+		Profiled:   filepath.Join(bin, "profiled"),
 		Hello:      filepath.Join(bin, "hello"),
 		Registry:   "docker-registry",
 		Runc:       "runc",
@@ -119,4 +122,18 @@ func build(dir, out, pkg string, flags ...string) error {
 		return fmt.Errorf("building %s: %w: %s", filepath.Base(out), err, said)
 	}
 	return nil
+}
+
+// buildChanged compiles the daemon into the file out as if some files of the checkout had
+// other texts: those of the files that replace gives for them.
+func buildChanged(root, out string, replace map[string]string) error {
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err
+	}
+	overlay := out + "-overlay.json"
+	if err := os.WriteFile(overlay, text, 0o600); err != nil {
+		return err
+	}
+	return build(root, out, "./cmd/shoal", "-overlay", overlay)
 }
