@@ -111,10 +111,14 @@ func (s *sandbox) run() (int, error) {
 		case sig := <-signals:
 			forward(cmd.Process, sig)
 		case err := <-ended:
-			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-				return max(exit.ExitCode(), 1), nil
+			exit := (*exec.ExitError)(nil)
+			switch {
+			case !errors.As(err, &exit):
+				return 0, err
+			case !exit.Exited():
+				return 1, fmt.Errorf("ended by %w: everything that it started is gone", err)
 			}
-			return 0, err
+			return exit.ExitCode(), nil
 		}
 	}
 }

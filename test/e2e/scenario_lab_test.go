@@ -113,17 +113,24 @@ func TestLabFaults(t *testing.T) {
 }
 
 func TestLabShaping(t *testing.T) {
-	lab := NewLab(t)
-	image := lab.Registry.Push("app", 4*MiB)
-	node := lab.AddNode(NoMirror)
-	node.Shape("", "40mbit")
-	began := time.Now()
-	node.MustPull(image.Tagged)
-	// 4 MiB alone take 0.8 s at that rate.
-	if took := time.Since(began); took < 800*time.Millisecond {
-		t.Errorf("4 MiB at 40 Mbit/s took %v", took)
+	for name, shape := range map[string]func(*Lab, *Node){
+		"node":     func(_ *Lab, n *Node) { n.Shape("", "40mbit") },
+		"registry": func(l *Lab, _ *Node) { l.Registry.Shape("40mbit") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			lab := NewLab(t)
+			image := lab.Registry.Push("app", 4*MiB)
+			node := lab.AddNode(NoMirror)
+			shape(lab, node)
+			began := time.Now()
+			node.MustPull(image.Tagged)
+			// 4 MiB alone take 0.8 s at that rate.
+			if took := time.Since(began); took < 800*time.Millisecond {
+				t.Errorf("4 MiB at 40 Mbit/s took %v", took)
+			}
+			node.Check(image.Tagged, image)
+		})
 	}
-	node.Check(image.Tagged, image)
 }
 
 // atLeast is nil once n has reached want.
