@@ -9,8 +9,8 @@ import (
 
 func TestAims(t *testing.T) {
 	all := []summary{
-		{scenario: "flash", build: checkoutBuild, rounds: 1, overLink: 1.36, egress: 1.05, peak: 40 * e2e.MiB, cpuPerGiB: 9},
-		{scenario: "seeded", build: checkoutBuild, rounds: 1, overLink: 1.2, egress: 0.0101, peak: 97 * e2e.MiB, cpuPerGiB: 12.5},
+		{scenario: "flash", build: checkoutBuild, rounds: 1, overLink: 1.36, link: 5, arrived: 6, egress: 1.05, peak: 40 * e2e.MiB, cpuPerGiB: 9},
+		{scenario: "seeded", build: checkoutBuild, rounds: 1, overLink: 1.2, link: 5, arrived: 5.5, egress: 0.0101, peak: 97 * e2e.MiB, cpuPerGiB: 12.5},
 		{scenario: "single", build: checkoutBuild, rounds: 1, max: 5.64, direct: 5, cpuPerGiB: 3},
 		{scenario: "tiny", build: checkoutBuild, rounds: 1, median: 0.31, direct: 0.2, cpuPerGiB: 900},
 		{scenario: "churn", build: checkoutBuild, failed: 1},
@@ -19,9 +19,9 @@ func TestAims(t *testing.T) {
 	var out strings.Builder
 	writeAims(&out, options{nodes: 6, rate: 100e6, registryRate: 100e6, layers: 2, size: 32, godebug: "cpu.sha=off"}, machine{SHAInstructions: true}, all)
 	want := `
-✗ flash: slowest pull 1.36 x one link's time (at most 1.35)
-✓ flash: registry sends 1.050 x the image (at most 1.050)
-✓ seeded: slowest pull 1.20 x one link's time (at most 1.35)
+✗ flash: slowest pull 1.36 x one link's time (at most 1.35, the last byte came at 1.20)
+✓ flash: registry sends 1.0500 x the image (at most 1.0500)
+✓ seeded: slowest pull 1.20 x one link's time (at most 1.35, the last byte came at 1.10)
 ✗ seeded: registry sends 0.0101 x the image (at most 0.0100)
 ✓ single: cold pull 5.64 s (at most 5.65, 1.1 x the 5.00 s of a direct pull + 150 ms)
 ✗ tiny: cold pull 310 ms (at most 300, the 200 ms of a direct pull + 100 ms)

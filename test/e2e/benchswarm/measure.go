@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/shoal-project/shoal/test/e2e"
@@ -37,6 +38,11 @@ func measure(opts options) (err error) {
 	}
 	if opts.godebug != "" {
 		b.site.ShoalEnv = []string{"GODEBUG=" + opts.godebug}
+	}
+	if opts.profile != "" {
+		if err := os.MkdirAll(opts.profile, 0o750); err != nil {
+			return fmt.Errorf("--profile: %w", err)
+		}
 	}
 	if b.timeline, err = newTimeline(opts.timeline); err != nil {
 		return err
@@ -98,11 +104,19 @@ func (b *bench) builds(s scenario) []string {
 
 // try runs one trial into its result.
 func (b *bench) try(s scenario, r *result) {
-	site := b.site
-	if r.Build != checkoutBuild {
+	site, profile := b.site, ""
+	switch {
+	case r.Build != checkoutBuild:
 		site.Tools.Shoal = r.Build
+	case b.opts.profile != "":
+		profile = filepath.Join(b.opts.profile, r.name())
+		site.Tools.Shoal = site.Tools.Profiled
+		site.ShoalEnv = append(slices.Clone(site.ShoalEnv), "CPUPROFILE="+profile)
 	}
-	err := b.perform(site, r, s.run)
+	err := b.perform(site, r, func(t *trial) {
+		t.profile = profile
+		s.run(t)
+	})
 	r.finish(b.opts.rate)
 	r.Load = loadAverage()
 	if err != nil {
@@ -110,8 +124,8 @@ func (b *bench) try(s scenario, r *result) {
 		b.progress.done("FAILED: %v; logs: %s", err, filepath.Join(site.Logs, r.name()))
 		return
 	}
-	b.progress.done("%.2f to %.2f s, %.2f x one link's time, the registry sent %.3f x the image",
-		r.MinSeconds, r.MaxSeconds, r.MaxOverLink, r.EgressImages)
+	b.progress.done("%.2f to %.2f s, where one link takes %.2f s; the registry sent %.3f x the image",
+		r.MinSeconds, r.MaxSeconds, r.LinkSeconds, r.EgressImages)
 }
 
 // perform calls do with the trial of a result in a new lab, and keeps its log where the lab

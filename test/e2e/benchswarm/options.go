@@ -28,6 +28,7 @@ type options struct {
 	shoal        string // another daemon, to be measured beside the checkout's; empty for none
 	godebug      string // GODEBUG of the daemons
 	timeline     string // file for the counters of the links; empty for none
+	profile      string // folder for CPU profiles of the checkout's daemons; empty for none
 	logs         string // folder that keeps the logs of every round; empty: of those that failed
 }
 
@@ -48,6 +49,7 @@ func parse(args []string, w io.Writer) (options, error) {
 	flags.StringVar(&o.shoal, "shoal", "", "the `binary` of another build, measured beside this checkout's in turn")
 	flags.StringVar(&o.godebug, "godebug", "", "GODEBUG of the daemons: cpu.sha=off,cpu.avx2=off plays a CPU without SHA instructions")
 	flags.StringVar(&o.timeline, "timeline", "", "a `file` for the bytes on each link ten times a second, as CSV")
+	flags.StringVar(&o.profile, "profile", "", "a `folder` for CPU profiles of the checkout's daemons, for go tool pprof")
 	flags.StringVar(&o.logs, "logs", "", "a `folder` for all logs of all rounds (those of failed rounds, in bin/bench-swarm-logs)")
 	flags.Usage = func() { teach(flags) }
 	if err := flags.Parse(args); err != nil {
@@ -123,6 +125,7 @@ Scenarios, each with new nodes, daemons without data, and an image that nobody h
 	flags.PrintDefaults()
 	_, _ = fmt.Fprint(w, `
 Where time is lost: --timeline t.csv, then look at who receives less than its link can carry.
+Where CPU goes: --profile DIR, then "go tool pprof -top DIR/flash-1-*.pprof".
 Is a change better: build the old daemon, and give it to --shoal with REPEAT=3; rounds alternate.
 A busy machine makes every figure worse: "load" in the JSON lines says how busy it was.
 `)

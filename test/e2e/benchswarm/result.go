@@ -21,6 +21,7 @@ type result struct {
 	MedianSeconds    float64   `json:"median_seconds"`
 	MaxSeconds       float64   `json:"max_seconds"`
 	MaxOverLink      float64   `json:"max_over_link"`
+	ArrivedSeconds   float64   `json:"arrived_seconds"`
 	SlowSeconds      float64   `json:"slow_seconds,omitzero"`
 	DirectSeconds    []float64 `json:"direct_seconds,omitempty"`
 	EgressBlobBytes  int64     `json:"egress_blob_bytes"`
@@ -89,6 +90,7 @@ type summary struct {
 	nodes, rounds, failed int
 	imageBytes            int64
 	min, median, max      float64 // seconds of the fastest, the middle and the slowest pull
+	arrived               float64 // seconds until the last byte, about
 	slow, direct          float64 // seconds; 0 where there was none
 	link, overLink        float64 // seconds, and max / link
 	egressBlobs, egress   float64 // images; blobs alone, and everything
@@ -134,6 +136,7 @@ func summarizeRounds(rounds []result) summary {
 	s.min = of(func(r result) float64 { return r.MinSeconds })
 	s.median = of(func(r result) float64 { return r.MedianSeconds })
 	s.max = of(func(r result) float64 { return r.MaxSeconds })
+	s.arrived = of(func(r result) float64 { return r.ArrivedSeconds })
 	s.slow = of(func(r result) float64 { return r.SlowSeconds })
 	s.direct = of(func(r result) float64 { return median(r.DirectSeconds) })
 	s.link = of(func(r result) float64 { return r.LinkSeconds })

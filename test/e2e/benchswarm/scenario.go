@@ -128,7 +128,7 @@ func slow(t *trial) {
 	others, last := t.nodes[:len(t.nodes)-1], t.nodes[len(t.nodes)-1]
 	rate := (t.opts.rate / slowdown).String()
 	last.Shape(rate, rate)
-	t.timed(image, t.nodes, func() { t.pull(image, t.nodes...) })
+	t.timed(image, others, func() { t.pull(image, t.nodes...) })
 	t.result.SlowSeconds = t.result.Seconds[len(others)]
 	t.result.Seconds = t.result.Seconds[:len(others)]
 }

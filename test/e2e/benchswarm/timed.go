@@ -35,71 +35,39 @@ func (t *trial) used(n *e2e.Node) usage {
 	return usage{cpu: seen.CPU, clients: status.Traffic.ToClients, peak: seen.PeakMemory}
 }
 
-// timed calls do, in which the given nodes pull the image, and adds what that cost to the
-// result. A scenario may have several timed parts.
+// timed calls do, in which the image is pulled, and adds what that cost to the result. Of
+// the given nodes it is shown how far they are. A scenario may have several timed parts.
 func (t *trial) timed(image e2e.Image, nodes []*e2e.Node, do func()) {
+	t.result.timedParts++
 	for n := range t.daemons {
 		t.daemons[n] = t.used(n)
 	}
 	t.killed = usage{}
-	registry := t.lab.Registry
-	registry.Forget()
-	func() {
-		defer t.watch(image, nodes)()
-		do()
-	}()
+	t.lab.Registry.Forget()
+	t.profiling((*e2e.Daemon).BeginProfile)
+	samples := t.watched(image, nodes, do)
 	sum := t.killed
 	for n, before := range t.daemons {
 		sum = sum.plus(t.used(n).minus(before))
 	}
+	t.profiling(func(d *e2e.Daemon) { d.EndProfile(t.profile, t.result.timedParts) })
 	r := t.result
 	r.Nodes = len(nodes)
 	r.ImageBytes = image.Size()
-	r.EgressBlobBytes += registry.Bytes(e2e.Blobs)
-	r.EgressBytes += registry.Bytes()
+	r.ArrivedSeconds = arrived(samples, nodes).Seconds()
+	r.EgressBlobBytes += t.lab.Registry.Bytes(e2e.Blobs)
+	r.EgressBytes += t.lab.Registry.Bytes()
 	r.ClientBytes += sum.clients
 	r.CPUSeconds += sum.cpu.Seconds()
 	r.PeakBytes = max(r.PeakBytes, sum.peak)
-	r.timedParts++
 }
 
-// watch shows how far the nodes' pulls are, and writes the timeline, until the returned
-// function is called.
-func (t *trial) watch(image e2e.Image, nodes []*e2e.Node) (stop func()) {
-	began, before := time.Now(), t.traffic()
-	t.timeline.begin(t.result, before)
-	done, ended := make(chan struct{}), make(chan struct{})
-	look := func() {
-		now, err := t.lab.Traffic()
-		if err != nil {
-			t.Logf("the timeline has a gap: %v", err)
-			return
-		}
-		t.timeline.add(time.Since(began), now)
-		var arrived int64
-		for _, n := range nodes {
-			arrived += min(now[n.Number].Received-before[n.Number].Received, image.Size())
-		}
-		share := float64(arrived) / float64(image.Size()*int64(len(nodes)))
-		t.progress.update("%s pull %.1f MiB: %3.0f %%, %.1f s", counted(len(nodes), "node"),
-			float64(image.Size())/e2e.MiB, 100*share, time.Since(began).Seconds())
+// profiling does something with each daemon, if profiles are wanted.
+func (t *trial) profiling(do func(*e2e.Daemon)) {
+	if t.profile == "" {
+		return
 	}
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(samplingPeriod)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				look()
-			case <-done:
-				look()
-				return
-			}
-		}
-	}()
-	return func() {
-		close(done)
-		<-ended
+	for n := range t.daemons {
+		do(n.Daemon())
 	}
 }

@@ -5,21 +5,15 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/shoal-project/shoal/test/e2e"
 )
 
-// samplingPeriod is the time between two lines of one node in a timeline.
-const samplingPeriod = 100 * time.Millisecond
-
-// A timeline is a CSV file of what went over the links since a timed part began. A nil
-// timeline is none. It belongs to one goroutine at a time.
+// A timeline is a CSV file of samples, a line for each node. A nil timeline is none. It
+// belongs to one goroutine at a time.
 type timeline struct {
-	file   *os.File
-	lines  *csv.Writer
-	result *result // whose timed part it is
-	before []e2e.Traffic
+	file  *os.File
+	lines *csv.Writer
 }
 
 func newTimeline(name string) (*timeline, error) {
@@ -35,25 +29,16 @@ func newTimeline(name string) (*timeline, error) {
 	return l, nil
 }
 
-// begin starts a timed part.
-func (l *timeline) begin(r *result, before []e2e.Traffic) {
-	if l != nil {
-		l.result, l.before = r, before
-	}
-}
-
-// add writes a line for every node, t after the timed part began.
-func (l *timeline) add(t time.Duration, now []e2e.Traffic) {
+// add writes a sample of the trial with that result.
+func (l *timeline) add(r *result, s sample) {
 	if l == nil {
 		return
 	}
 	count := func(n int64) string { return strconv.FormatInt(n, 10) }
-	registry := now[e2e.RegistryNode].Sent - l.before[e2e.RegistryNode].Sent
-	for node := e2e.RegistryNode + 1; node < len(now); node++ {
+	for node := e2e.RegistryNode + 1; node < len(s.traffic); node++ {
 		_ = l.lines.Write([]string{
-			l.result.Scenario, l.result.Build, strconv.Itoa(l.result.Round),
-			strconv.FormatFloat(t.Seconds(), 'f', 3, 64), strconv.Itoa(node),
-			count(now[node].Received - l.before[node].Received), count(now[node].Sent - l.before[node].Sent), count(registry),
+			r.Scenario, r.Build, strconv.Itoa(r.Round), strconv.FormatFloat(s.at.Seconds(), 'f', 3, 64), strconv.Itoa(node),
+			count(s.traffic[node].Received), count(s.traffic[node].Sent), count(s.traffic[e2e.RegistryNode].Sent),
 		})
 	}
 }

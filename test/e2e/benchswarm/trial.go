@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/shoal-project/shoal/test/e2e"
@@ -17,6 +18,7 @@ type trial struct {
 	progress *progress
 	timeline *timeline
 	result   *result
+	profile  string // how the names of CPU profiles begin; empty for none
 
 	daemons map[*e2e.Node]usage // that run, and what they had used when the timed part began
 	killed  usage               // of all daemons that were killed in the timed part
@@ -101,16 +103,17 @@ func (t *trial) begin(image e2e.Image, nodes ...*e2e.Node) {
 
 // wait waits for all pulls that were begun and notes what they took.
 func (t *trial) wait() {
+	var failed []string
 	for _, p := range t.pulls {
 		<-p.ended
 		if p.err != nil {
-			t.Errorf("%s: %v", p.node.Name, p.err)
+			failed = append(failed, fmt.Sprintf("%s: %v", p.node.Name, p.err))
 		}
 		t.result.Seconds = append(t.result.Seconds, p.took.Seconds())
 	}
 	t.pulls = nil
-	if t.Failed() {
-		t.Fatal("a pull failed")
+	if len(failed) > 0 {
+		t.Fatal(strings.Join(failed, "; "))
 	}
 }
 

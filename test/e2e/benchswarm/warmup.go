@@ -24,10 +24,10 @@ func (b *bench) warmUp() error {
 		t.pull(image, t.nodes...)
 		t.step("measuring the links")
 		for _, r := range t.measureLinks() {
+			b.progress.done("%s: %.1f Mbit/s of payload, shaped to %s", r.What, float64(r.Measured)/1e6, r.Rate)
 			if err := b.out.Encode(r); err != nil {
 				t.Fatal(err)
 			}
-			b.progress.done("%s: %.1f Mbit/s of payload, shaped to %s", r.What, float64(r.Measured)/1e6, r.Rate)
 		}
 	})
 }
