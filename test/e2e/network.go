@@ -48,9 +48,9 @@ func (n network) cable(node int) string   { return fmt.Sprintf("v%d-%d", n.index
 // host is the last number of a node's address.
 func (n network) host(node int) int { return 10 + node }
 
-// addNode makes the namespace of a node, its cable, its address and its one route. The
-// route names the congestion control that kernels come with: what a pull takes must not
-// hang on the setting of the machine that plays all the others.
+// addNode makes the namespace of a node, its cable, its address and its routes. These name
+// the congestion control that kernels come with: what a pull takes must not hang on the
+// setting of the machine that plays all the others.
 func (n network) addNode(node int) error {
 	ns, cable, address := n.netns(node), n.cable(node), n.address(n.host(node))
 	return errors.Join(
@@ -60,6 +60,7 @@ func (n network) addNode(node int) error {
 			"link set "+cable+" master "+n.bridge()+" up"),
 		n.batch(ns,
 			"link set lo up",
+			"route replace local 127.0.0.1 dev lo table local src 127.0.0.1 congctl cubic",
 			"addr add "+address+"/24 dev eth0 noprefixroute",
 			"link set eth0 up",
 			"route add "+n.address(0)+"/24 dev eth0 src "+address+" congctl cubic"))

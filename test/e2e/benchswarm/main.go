@@ -13,8 +13,8 @@
 //	          second), layers, layer_bytes, repeat, godebug, cpus, sha_instructions
 //	link      what plain TCP gets through the shaped links, as a check of the shaping:
 //	          what ("into one node", "out of one node", "out of the registry"), rate (bits
-//	          a second that it is shaped to), measured (bits of payload a second: at best
-//	          95.6 % of the rate, since headers count)
+//	          a second that it is shaped to), measured (bits of payload a second: about
+//	          95 % of the rate, since headers count)
 //	scenario  one round of one scenario, below
 //
 // A scenario's fields. What happens before the timed part (a seed's pull) counts nowhere:
