@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ipfs/go-cid"
 	kb "github.com/libp2p/go-libp2p-kbucket"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
@@ -18,13 +17,12 @@ const (
 	announcers = 4
 	// lookupsPerSecond bounds them over time.
 	lookupsPerSecond = 20
-	lookupTimeout    = 15 * time.Second
 	placeTimeout     = 5 * time.Second
 	// loneliness is how long announcing waits before it looks whether the DHT knows anybody.
 	loneliness = 500 * time.Millisecond
 )
 
-// hashOf is the key's name in the DHT, and contentOf the form in which the library wants it.
+// hashOf is the key's name in the DHT.
 func hashOf(key blob.Digest) multihash.Multihash {
 	hash, err := multihash.Encode(key[:], multihash.SHA2_256)
 	if err != nil {
@@ -33,8 +31,6 @@ func hashOf(key blob.Digest) multihash.Multihash {
 	return hash
 }
 
-func contentOf(key blob.Digest) cid.Cid { return cid.NewCidV1(cid.Raw, hashOf(key)) }
-
 func placeOf(key blob.Digest) kb.ID { return kb.ConvertKey(string(hashOf(key))) }
 
 // announce is one worker: it announces keys as they become due, until ctx ends.
@@ -42,11 +38,11 @@ func (d *Discovery) announce(ctx context.Context) {
 	for {
 		wait := loneliness
 		if d.dht.RoutingTable().Size() > 0 {
+			if d.pace.Wait(ctx) != nil { // before a key is taken: a search may want it meanwhile
+				return
+			}
 			key, ok, until := d.ledger.next(time.Now())
 			if ok {
-				if d.pace.Wait(ctx) != nil {
-					return
-				}
 				d.announceAround(ctx, key)
 				continue
 			}
@@ -64,7 +60,7 @@ func (d *Discovery) announce(ctx context.Context) {
 				continue
 			}
 			// Nobody to tell. Leave the signal for when there is.
-			if !d.pause(ctx, loneliness) {
+			if !pause(ctx, loneliness) {
 				return
 			}
 			d.ledger.signal()
@@ -75,35 +71,40 @@ func (d *Discovery) announce(ctx context.Context) {
 // announceAround looks up who should know of the key and places it there, along with all keys
 // that belong to the same peers.
 func (d *Discovery) announceAround(ctx context.Context, key blob.Digest) {
-	lookup, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	peers, err := d.dht.GetClosestPeers(lookup, string(hashOf(key)))
-	if err != nil || len(peers) == 0 {
-		d.log.DebugContext(ctx, "looking up who keeps a key failed", "key", key.Short(), "error", err)
+	s := newSearch(key, true)
+	d.mu.Lock()
+	d.searches[key] = s // whoever looks for it from now on shares this
+	d.mu.Unlock()
+	d.run(ctx, s)
+}
+
+// announced notes how an announcing walk ended. The closest peers that it found are told of
+// other keys as well that belong to them.
+func (d *Discovery) announced(ctx context.Context, key blob.Digest, w *walk, placed int) {
+	if placed == 0 {
+		d.log.DebugContext(ctx, "nobody keeps a record", "key", key.Short())
 		d.ledger.failed(time.Now(), key)
 		return
 	}
-	keys := append(d.ledger.group(key, peers, len(peers) < d.dht.BucketSize(), time.Now()), key)
-	for _, k := range keys {
-		d.keepOwn(ctx, k)
+	d.ledger.announced(time.Now(), key)
+	if !w.done() {
+		return // it did not get to the closest
 	}
-	if d.place(ctx, peers, keys) == 0 {
-		d.ledger.failed(time.Now(), keys...)
+	peers := w.closest()
+	others := d.ledger.group(key, peers, len(peers) < keepers, time.Now())
+	if len(others) == 0 {
 		return
 	}
-	d.ledger.announced(time.Now(), keys...)
-}
-
-// keepOwn places the record at this node itself, for those who ask here.
-func (d *Discovery) keepOwn(ctx context.Context, key blob.Digest) {
-	if err := d.dht.Provide(ctx, contentOf(key), false); err != nil {
-		d.log.DebugContext(ctx, "keeping a provider record failed", "key", key.Short(), "error", err)
+	if d.place(ctx, peers, others) == 0 {
+		d.ledger.failed(time.Now(), others...)
+		return
 	}
+	d.ledger.announced(time.Now(), others...)
 }
 
 // place tells the peers of the keys and returns how many of them took all.
 func (d *Discovery) place(ctx context.Context, peers []peer.ID, keys []blob.Digest) int {
-	self := peer.AddrInfo{ID: d.host.ID(), Addrs: d.host.Addrs()}
+	self := selfOf(d.host)
 	took := make([]bool, len(peers))
 	var wg sync.WaitGroup
 	for i, p := range peers {
@@ -131,7 +132,7 @@ func (d *Discovery) place(ctx context.Context, peers []peer.ID, keys []blob.Dige
 }
 
 // pause waits and reports whether there is still something to do.
-func (d *Discovery) pause(ctx context.Context, long time.Duration) bool {
+func pause(ctx context.Context, long time.Duration) bool {
 	timer := time.NewTimer(long)
 	defer timer.Stop()
 	select {

@@ -14,7 +14,6 @@ import (
 
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
-	dhtrecords "github.com/libp2p/go-libp2p-kad-dht/records"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"golang.org/x/time/rate"
@@ -117,9 +116,16 @@ type Discovery struct {
 	pace      *rate.Limiter
 	dht       *dht.IpfsDHT // nil when the host runs alone
 	messenger *pb.ProtocolMessenger
+	server    *server
+	patience  patience
 
+	begin  func(*search) // has it run; called with mu held
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	closed   bool
+	searches map[blob.Digest]*search // the latest under way for each key
 }
 
 // New joins the DHT and starts looking for members. On a host that runs alone it does nothing,
@@ -129,13 +135,11 @@ func New(config Config) (*Discovery, error) {
 		return nil, err
 	}
 	config = config.withDefaults()
-	var seed [8]byte
-	_, _ = rand.Read(seed[:]) // never fails
 	d := &Discovery{
 		config: config, host: config.Host, log: config.Logger, cancel: func() {},
 		// Announced twice within its validity, a record survives one failure.
-		ledger: newLedger(config.MaxKeys, config.Validity*2/5, binary.NativeEndian.Uint64(seed[:])),
-		pace:   rate.NewLimiter(lookupsPerSecond, lookupsPerSecond),
+		ledger: newLedger(config.MaxKeys, config.Validity*2/5, randomSeed()),
+		pace:   rate.NewLimiter(lookupsPerSecond, lookupsPerSecond), searches: map[blob.Digest]*search{},
 	}
 	for _, s := range config.Bootstrap {
 		source, err := ParseBootstrap(s)
@@ -152,6 +156,7 @@ func New(config Config) (*Discovery, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
+	d.begin = func(s *search) { d.wg.Go(func() { d.run(ctx, s) }) }
 	for range announcers {
 		d.wg.Go(func() { d.announce(ctx) })
 	}
@@ -159,36 +164,49 @@ func New(config Config) (*Discovery, error) {
 	return d, nil
 }
 
+// join makes the DHT's routing table, which the library fills from now on, and the server that
+// is asked by others. Walks towards keys are this package's own.
 func (d *Discovery) join() (err error) {
 	d.dht, err = dht.New(d.host.Host(),
-		dht.Mode(dht.ModeServer),
+		dht.Mode(dht.ModeClient),
 		dht.ProtocolPrefix(Prefix),
-		dht.DisableValues(), // it finds providers and nothing else
+		dht.DisableValues(),
+		dht.DisableProviders(),
 		dht.RoutingTableRefreshPeriod(refresh),
-		dht.ProviderDatastore(newRecords()),
-		dht.ProviderManagerOpts(
-			dhtrecords.ProvideValidity(d.config.Validity),
-			dhtrecords.ProviderAddrTTL(d.config.Validity),
-			dhtrecords.CleanupInterval(max(d.config.Validity/3, time.Second)),
-			dhtrecords.Cache(noCache{}),
-		),
 	)
 	if err != nil {
 		return fmt.Errorf("join the DHT: %w", err)
 	}
-	if d.messenger, err = pb.NewProtocolMessenger(d.dht.MessageSender()); err != nil {
+	d.server = &server{
+		host: d.host, table: d.dht.RoutingTable(), own: d.ledger, records: newRecords(d.config.Validity, randomSeed()),
+		kept: d.announcedHere, log: d.log,
+	}
+	if d.messenger, err = pb.NewProtocolMessenger(d.dht.MessageSender()); err == nil {
+		err = d.server.start()
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("join the DHT: %w", err), d.dht.Close())
 	}
 	return nil
 }
 
-// Close leaves the DHT. What this node announced runs out by itself.
+func randomSeed() uint64 {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return binary.NativeEndian.Uint64(random[:])
+}
+
+// Close leaves the DHT, once what it was at has ended. What this node announced runs out by itself.
 func (d *Discovery) Close() error {
-	d.cancel()
-	d.wg.Wait()
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
 	if d.dht == nil {
 		return nil
 	}
+	d.server.close()
+	d.cancel()
+	d.wg.Wait()
 	return d.dht.Close()
 }
 
@@ -198,11 +216,7 @@ func (d *Discovery) Provide(key blob.Digest) bool {
 	if d.dht == nil {
 		return true
 	}
-	if !d.ledger.add(key, placeOf(key)) {
-		return false
-	}
-	d.keepOwn(context.Background(), key) // in memory
-	return true
+	return d.ledger.add(key, placeOf(key))
 }
 
 // Withdraw ends the announcing of the key. What was announced runs out within Config.Validity.
@@ -219,31 +233,36 @@ func (d *Discovery) Neighbours() int {
 	return d.dht.RoutingTable().Size()
 }
 
+// Messages is the number of DHT messages that other nodes sent to this one.
+func (d *Discovery) Messages() uint64 {
+	if d.server == nil {
+		return 0
+	}
+	return d.server.messages.Load()
+}
+
 // Find yields peers that announced the key, as answers come in, up to limit (at most MaxFound).
 // It ends when the DHT knows no more, when ctx does, or after ten seconds. Neither this node
 // nor a blocked peer is among them, and no peer comes twice. Each peer's addresses are with it
-// and in the host's peerstore for as long as its record can live.
+// and in the host's peerstore for as long as its record can live. If this node announces the
+// key and has not done so yet, that is done on the way.
 func (d *Discovery) Find(ctx context.Context, key blob.Digest, limit int) iter.Seq[peer.AddrInfo] {
 	return func(yield func(peer.AddrInfo) bool) {
 		if d.dht == nil || limit <= 0 {
 			return
 		}
 		limit = min(limit, MaxFound)
-		ctx, cancel := context.WithTimeout(ctx, findTimeout)
-		defer cancel()
-		seen := map[peer.ID]bool{d.host.ID(): true}
-		store := d.host.Host().Peerstore()
-		// One more, for this node may be among them.
-		for found := range d.dht.FindProvidersAsync(ctx, contentOf(key), limit+1) {
-			if seen[found.ID] || d.host.Blocked(found.ID) {
-				continue
+		s := d.search(key, limit)
+		if s == nil {
+			return
+		}
+		defer s.leave()
+		for i := range limit {
+			found, ok := s.await(ctx, i)
+			if !ok {
+				return
 			}
-			store.AddAddrs(found.ID, found.Addrs, d.config.Validity)
-			if found = store.PeerInfo(found.ID); len(found.Addrs) == 0 {
-				continue // it may come again from a peer that knows where it is
-			}
-			seen[found.ID] = true
-			if !yield(found) || len(seen) > limit {
+			if !d.host.Blocked(found.ID) && !yield(found) { // since it was found, perhaps
 				return
 			}
 		}

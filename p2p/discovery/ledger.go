@@ -69,6 +69,25 @@ func (l *ledger) remove(key blob.Digest) {
 	delete(l.held, key)
 }
 
+// has reports whether the key is announced.
+func (l *ledger) has(key blob.Digest) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[key] != nil
+}
+
+// claim hands out that key, if it is due.
+func (l *ledger) claim(key blob.Digest, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.held[key]
+	if h == nil || h.busy || h.due.After(now) {
+		return false
+	}
+	h.busy = true
+	return true
+}
+
 func (l *ledger) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

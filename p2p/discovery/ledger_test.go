@@ -66,7 +66,7 @@ func TestLedgerOrder(t *testing.T) {
 // In a large network the peers found for a key serve the other keys of its region, and for
 // those they really are the closest.
 func TestGroupIsTheRegion(t *testing.T) {
-	const network, bucket, keys = 500, 20, 1000
+	const network, keys = 500, 1000
 	type placed struct {
 		id peer.ID
 		at kb.ID
@@ -85,7 +85,7 @@ func TestGroupIsTheRegion(t *testing.T) {
 			}
 			return 0
 		})
-		ids := make([]peer.ID, bucket)
+		ids := make([]peer.ID, keepers)
 		for i := range ids {
 			ids[i] = peers[i].id
 		}

@@ -1,172 +1,154 @@
 package discovery
 
 import (
-	"context"
-	"strings"
+	"math/rand/v2"
+	"slices"
 	"sync"
+	"time"
 
-	"github.com/ipfs/go-datastore"
-	"github.com/ipfs/go-datastore/query"
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/shoal-project/shoal/pkg/blob"
 )
 
 const (
-	// recordsPerKey is how many providers of one key are kept. A hot key has one per node, and
-	// a peer that was found tells of the others (peer exchange).
+	// recordsPerKey is how many participants of one key are kept. A hot key has one per node,
+	// and a peer that was found tells of the others (peer exchange).
 	recordsPerKey = 64
-	// maxRecords bounds what all other nodes can store here, about 200 bytes each.
+	// recordsPerPeer is how many keys a peer may be a participant of here: what a node
+	// announces with the default configuration.
+	recordsPerPeer = DefaultMaxKeys
+	// maxRecords bounds what all other nodes can store here, about 100 bytes each.
 	maxRecords = 200_000
 )
 
-// records holds the provider records that other nodes placed here, in memory: they live for
-// minutes. It is grouped by key, because the map that the DHT comes with is searched from end
-// to end for every question. It is safe for concurrent use.
-//
-// The DHT names a record "/providers/KEY/PEER" and asks for a key by its folder.
+// records holds what other nodes announced here, in memory: it lives for minutes. It is safe
+// for concurrent use.
 type records struct {
-	mu     sync.Mutex
-	folder map[string]map[string][]byte // "/providers/KEY" -> whole name -> value
-	n      int
+	validity time.Duration
+
+	mu    sync.Mutex
+	rng   *rand.Rand
+	keys  map[blob.Digest][]record // in no order
+	peers map[peer.ID]*participant // those with a record
+	n     int
 }
 
-var _ datastore.Batching = (*records)(nil)
+// A record says that a participant announced the key it is kept under.
+type record struct {
+	of    *participant
+	until time.Time
+}
 
-func newRecords() *records { return &records{folder: map[string]map[string][]byte{}} }
+// A participant is a node with records here.
+type participant struct {
+	id      peer.ID
+	where   *pb.Message_Peer // as answers have it; replaced, never changed
+	records int
+}
 
-func folderOf(name string) string { return name[:max(strings.LastIndexByte(name, '/'), 0)] }
+func newRecords(validity time.Duration, seed uint64) *records {
+	return &records{
+		validity: validity, rng: rand.New(rand.NewPCG(seed, seed)),
+		keys: map[blob.Digest][]record{}, peers: map[peer.ID]*participant{},
+	}
+}
 
-// Put implements datastore.Write. A record for which there is no room is dropped: its owner
-// comes again. In a folder that is full it takes the place of another.
-func (r *records) Put(_ context.Context, key datastore.Key, value []byte) error {
+// put keeps a record of the peer, and where it is, for the validity. Of a key with too many it
+// takes the place of another. It reports false when there is no room: the peer comes again.
+func (r *records) put(now time.Time, key blob.Digest, id peer.ID, where *pb.Message_Peer) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	name := key.String()
-	at := folderOf(name)
-	in := r.folder[at]
-	if _, ok := in[name]; !ok {
-		if len(in) >= recordsPerKey {
-			for other := range in { // any of them
-				r.remove(other)
-				break
-			}
-		}
-		if r.n >= maxRecords {
-			return nil
-		}
-		if in = r.folder[at]; in == nil {
-			in = map[string][]byte{}
-			r.folder[at] = in
-		}
-		r.n++
+	p := r.peers[id]
+	if p != nil {
+		p.where = where
 	}
-	in[name] = value
-	return nil
+	list := r.keys[key]
+	for i := range list {
+		if p != nil && list[i].of == p {
+			list[i].until = now.Add(r.validity)
+			return true
+		}
+	}
+	if p != nil && p.records >= recordsPerPeer {
+		return false
+	}
+	if len(list) >= recordsPerKey {
+		list = r.drop(list, r.rng.IntN(len(list)))
+	} else if r.n >= maxRecords {
+		return false
+	}
+	if p = r.peers[id]; p == nil { // it may be who lost its place
+		p = &participant{id: id, where: where}
+		r.peers[id] = p
+	}
+	p.records++
+	r.n++
+	r.keys[key] = append(list, record{p, now.Add(r.validity)})
+	return true
 }
 
-// Delete implements datastore.Write.
-func (r *records) Delete(_ context.Context, key datastore.Key) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.remove(key.String())
-	return nil
-}
-
-// remove is called with the lock held.
-func (r *records) remove(name string) {
-	at := folderOf(name)
-	in := r.folder[at]
-	if _, ok := in[name]; !ok {
-		return
+// drop removes record i of the list.
+func (r *records) drop(list []record, i int) []record {
+	p := list[i].of
+	if p.records--; p.records == 0 {
+		delete(r.peers, p.id)
 	}
-	delete(in, name)
 	r.n--
-	if len(in) == 0 {
-		delete(r.folder, at)
-	}
+	last := len(list) - 1
+	list[i], list[last] = list[last], record{}
+	return list[:last]
 }
 
-// Get implements datastore.Read.
-func (r *records) Get(_ context.Context, key datastore.Key) ([]byte, error) {
+// some draws at most limit participants of the key, but not the given one.
+func (r *records) some(now time.Time, key blob.Digest, except peer.ID, limit int) []*pb.Message_Peer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	value, ok := r.folder[folderOf(key.String())][key.String()]
-	if !ok {
-		return nil, datastore.ErrNotFound
-	}
-	return value, nil
-}
-
-// Has implements datastore.Read.
-func (r *records) Has(ctx context.Context, key datastore.Key) (bool, error) {
-	_, err := r.Get(ctx, key)
-	return err == nil, nil
-}
-
-// GetSize implements datastore.Read.
-func (r *records) GetSize(ctx context.Context, key datastore.Key) (int, error) {
-	value, err := r.Get(ctx, key)
-	if err != nil {
-		return -1, err
-	}
-	return len(value), nil
-}
-
-// Query implements datastore.Read.
-func (r *records) Query(_ context.Context, q query.Query) (query.Results, error) {
-	entries := r.entries(strings.TrimSuffix(datastore.NewKey(q.Prefix).String(), "/"))
-	return query.NaiveQueryApply(q, query.ResultsWithEntries(q, entries)), nil
-}
-
-func (r *records) entries(prefix string) []query.Entry {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if in, ok := r.folder[prefix]; ok {
-		return appendEntries(make([]query.Entry, 0, len(in)), in)
-	}
-	var out []query.Entry
-	for at, in := range r.folder {
-		if strings.HasPrefix(at, prefix+"/") {
-			out = appendEntries(out, in)
+	list := r.expire(now, key)
+	out := make([]*pb.Message_Peer, 0, min(limit, len(list)))
+	for i := range list {
+		if len(out) == limit {
+			break
+		}
+		j := i + r.rng.IntN(len(list)-i)
+		list[i], list[j] = list[j], list[i]
+		if list[i].of.id != except {
+			out = append(out, list[i].of.where)
 		}
 	}
 	return out
 }
 
-func appendEntries(out []query.Entry, in map[string][]byte) []query.Entry {
-	for name, value := range in {
-		out = append(out, query.Entry{Key: name, Value: value, Size: len(value)})
+// expire drops the key's records whose time is over.
+func (r *records) expire(now time.Time, key blob.Digest) []record {
+	list, ok := r.keys[key]
+	if !ok {
+		return nil
 	}
-	return out
+	for i, rec := range slices.Backward(list) {
+		if !rec.until.After(now) {
+			list = r.drop(list, i)
+		}
+	}
+	if r.keys[key] = list; len(list) == 0 {
+		delete(r.keys, key)
+	}
+	return list
 }
 
-// Len is the number of records.
-func (r *records) Len() int {
+// sweep drops all records whose time is over.
+func (r *records) sweep(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key := range r.keys {
+		r.expire(now, key)
+	}
+}
+
+// len is the number of records.
+func (r *records) len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.n
 }
-
-// Sync implements datastore.Datastore; there is nothing to do.
-func (r *records) Sync(context.Context, datastore.Key) error { return nil }
-
-// Batch implements datastore.Batching.
-func (r *records) Batch(context.Context) (datastore.Batch, error) {
-	return datastore.NewBasicBatch(r), nil
-}
-
-// Close implements datastore.Datastore; there is nothing to do.
-func (r *records) Close() error { return nil }
-
-// noCache has the DHT look into records each time: a cached set of providers would know no bound.
-type noCache struct{}
-
-func (noCache) Add(any, any) bool              { return false }
-func (noCache) Get(any) (any, bool)            { return nil, false }
-func (noCache) Contains(any) bool              { return false }
-func (noCache) Peek(any) (any, bool)           { return nil, false }
-func (noCache) Remove(any) bool                { return false }
-func (noCache) RemoveOldest() (any, any, bool) { return nil, nil, false }
-func (noCache) GetOldest() (any, any, bool)    { return nil, nil, false }
-func (noCache) Keys() []any                    { return nil }
-func (noCache) Len() int                       { return 0 }
-func (noCache) Purge()                         {}
-func (noCache) Resize(int) int                 { return 0 }

@@ -2,85 +2,160 @@ package discovery
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 	"testing"
+	"time"
 
-	"github.com/ipfs/go-datastore"
-	"github.com/ipfs/go-datastore/query"
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/shoal-project/shoal/pkg/blob"
 )
 
-func ask(t *testing.T, r *records, prefix string) []query.Entry {
+var noon = time.Unix(43200, 0)
+
+func putRecord(r *records, now time.Time, key int, id string) bool {
+	return r.put(now, keyNumber(key), peer.ID(id), &pb.Message_Peer{Id: []byte(id)})
+}
+
+// idsOf are the participants that an answer names, in order.
+func idsOf(peers []*pb.Message_Peer) []string {
+	ids := make([]string, 0, len(peers))
+	for _, p := range peers {
+		ids = append(ids, string(p.GetId()))
+	}
+	return slices.Sorted(slices.Values(ids))
+}
+
+// checkRecords compares the counts with what is there.
+func checkRecords(t *testing.T, r *records) {
 	t.Helper()
-	results, err := r.Query(t.Context(), query.Query{Prefix: prefix})
-	if err != nil {
-		t.Fatal(err)
+	n, peers := 0, map[peer.ID]int{}
+	for key, list := range r.keys {
+		if len(list) == 0 || len(list) > recordsPerKey {
+			t.Errorf("%s has %d records", key.Short(), len(list))
+		}
+		for _, rec := range list {
+			n++
+			peers[rec.of.id]++
+			if r.peers[rec.of.id] != rec.of {
+				t.Errorf("the participant %q is another in a record", rec.of.id)
+			}
+		}
 	}
-	entries, err := results.Rest()
-	if err != nil {
-		t.Fatal(err)
+	if r.len() != n || len(r.peers) != len(peers) {
+		t.Errorf("%d records of %d peers counted, %d of %d there", r.len(), len(r.peers), n, len(peers))
 	}
-	return entries
+	for id, p := range r.peers {
+		if p.records != peers[id] {
+			t.Errorf("%q: %d records counted, %d there", id, p.records, peers[id])
+		}
+	}
 }
 
 func TestRecords(t *testing.T) {
-	r := newRecords()
-	put := func(name string) {
-		t.Helper()
-		if err := r.Put(t.Context(), datastore.NewKey(name), []byte(name)); err != nil {
-			t.Fatal(err)
+	r := newRecords(time.Minute, 1)
+	for _, id := range []string{"a", "b", "a"} {
+		if !putRecord(r, noon, 1, id) {
+			t.Error("there is no room")
 		}
 	}
-	for _, name := range []string{"/providers/A/1", "/providers/A/2", "/providers/AB/1", "/providers/A/1"} {
-		put(name)
+	putRecord(r, noon, 2, "c")
+	checkRecords(t, r)
+	if got := idsOf(r.some(noon, keyNumber(1), "", 10)); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("found %v", got)
 	}
-	if r.Len() != 3 {
-		t.Errorf("%d records, want 3", r.Len())
+	if got := idsOf(r.some(noon, keyNumber(1), "a", 10)); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("the one who asks is told %v", got)
 	}
-	if got := ask(t, r, "/providers/A"); len(got) != 2 || !strings.HasPrefix(got[0].Key, "/providers/A/") || string(got[0].Value) != got[0].Key {
-		t.Errorf("A: %v", got)
+	if got := r.some(noon, keyNumber(3), "", 10); len(got) != 0 {
+		t.Errorf("found %v under a key that nobody announced", got)
 	}
-	if got := ask(t, r, "/providers/"); len(got) != 3 {
-		t.Errorf("all: %v", got)
-	}
-	if got := ask(t, r, "/providers/C"); len(got) != 0 {
-		t.Errorf("C: %v", got)
-	}
-	if v, err := r.Get(t.Context(), datastore.NewKey("/providers/AB/1")); err != nil || string(v) != "/providers/AB/1" {
-		t.Errorf("Get: %q, %v", v, err)
-	}
-	if err := r.Delete(t.Context(), datastore.NewKey("/providers/A/1")); err != nil {
-		t.Error(err)
-	}
-	if err := r.Delete(t.Context(), datastore.NewKey("/providers/A/1")); err != nil {
-		t.Error(err)
-	}
-	if ok, err := r.Has(t.Context(), datastore.NewKey("/providers/A/1")); ok || err != nil || r.Len() != 2 {
-		t.Errorf("deleted: %v, %v, %d left", ok, err, r.Len())
+	moved := &pb.Message_Peer{Id: []byte("a"), Addrs: [][]byte{{1}}}
+	r.put(noon, keyNumber(2), "a", moved)
+	if got := r.some(noon, keyNumber(1), "b", 10); len(got) != 1 || got[0] != moved {
+		t.Error("an answer tells where a participant was")
 	}
 }
 
+func TestRecordsRunOut(t *testing.T) {
+	r := newRecords(time.Minute, 1)
+	putRecord(r, noon, 1, "a")
+	putRecord(r, noon, 1, "b")
+	putRecord(r, noon, 2, "a")
+	putRecord(r, noon.Add(30*time.Second), 1, "a")
+	late := noon.Add(time.Minute)
+	if got := idsOf(r.some(late, keyNumber(1), "", 10)); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("found %v after a minute", got)
+	}
+	checkRecords(t, r)
+	r.sweep(late)
+	if checkRecords(t, r); r.len() != 1 {
+		t.Errorf("%d records are left", r.len())
+	}
+	r.sweep(late.Add(time.Minute))
+	if checkRecords(t, r); r.len() != 0 || len(r.keys) != 0 {
+		t.Errorf("%d records are left", r.len())
+	}
+}
+
+// Of a hot key a few records are kept and fewer told, and over time everybody's turn comes.
 func TestRecordsPerKeyAreBounded(t *testing.T) {
-	r := newRecords()
+	r := newRecords(time.Minute, 1)
 	for i := range 10 * recordsPerKey {
-		if err := r.Put(t.Context(), datastore.NewKey(fmt.Sprintf("/providers/HOT/%d", i)), nil); err != nil {
-			t.Fatal(err)
+		putRecord(r, noon, 1, fmt.Sprint(i))
+	}
+	if checkRecords(t, r); r.len() != recordsPerKey {
+		t.Errorf("%d records are kept", r.len())
+	}
+	last := fmt.Sprint(10*recordsPerKey - 1)
+	told := map[string]bool{}
+	for range 100 {
+		some := idsOf(r.some(noon, keyNumber(1), "", maxTaken))
+		if len(slices.Compact(some)) != maxTaken {
+			t.Fatalf("told of %d, some twice", len(some))
+		}
+		for _, id := range some {
+			told[id] = true
 		}
 	}
-	last := fmt.Sprintf("/providers/HOT/%d", 10*recordsPerKey-1)
-	if ok, err := r.Has(t.Context(), datastore.NewKey(last)); !ok || err != nil || r.Len() != recordsPerKey {
-		t.Errorf("%d records, the last is there: %v", r.Len(), ok)
+	if len(told) != recordsPerKey || !told[last] {
+		t.Errorf("%d are told of in the end, the last one: %v", len(told), told[last])
 	}
 }
 
 func TestRecordsAreBounded(t *testing.T) {
-	r := newRecords()
-	r.n = maxRecords - 1
-	for _, name := range []string{"/providers/A/1", "/providers/B/1", "/providers/A/1"} {
-		if err := r.Put(t.Context(), datastore.NewKey(name), nil); err != nil {
-			t.Fatal(err)
+	r := newRecords(time.Minute, 1)
+	for i := range recordsPerPeer {
+		putRecord(r, noon, i, "greedy")
+	}
+	if putRecord(r, noon, recordsPerPeer, "greedy") || r.len() != recordsPerPeer {
+		t.Error("one peer may fill the place")
+	}
+	if !putRecord(r, noon, 0, "greedy") || !putRecord(r, noon, recordsPerPeer, "other") {
+		t.Error("there is no room for what is there, or for another")
+	}
+	checkRecords(t, r)
+	r.n = maxRecords
+	if putRecord(r, noon, -1, "late") || len(r.keys[blob.Digest{}]) != 0 {
+		t.Error("there are more records than may be")
+	}
+	if !putRecord(r, noon, 0, "greedy") {
+		t.Error("a record that is there is not renewed")
+	}
+}
+
+// Whatever is put, the counts stay those of what is there.
+func TestRecordsCount(t *testing.T) {
+	r := newRecords(time.Minute, 1)
+	for i := range 5000 {
+		now := noon.Add(time.Duration(i) * 20 * time.Millisecond)
+		putRecord(r, now, i%3, fmt.Sprint(i*7%211))
+		if i%100 == 0 {
+			r.some(now, keyNumber(i%3), "", 5)
+			checkRecords(t, r)
 		}
 	}
-	if r.Len() != maxRecords || len(r.folder) != 1 {
-		t.Errorf("%d records in %d folders", r.Len(), len(r.folder))
-	}
+	r.sweep(noon.Add(time.Hour))
+	checkRecords(t, r)
 }
