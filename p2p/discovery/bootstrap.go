@@ -154,8 +154,9 @@ func (d *Discovery) remembered() []candidate {
 	store := d.host.Host().Peerstore()
 	var out []candidate
 	for _, p := range store.PeersWithAddrs() {
-		if p != d.host.ID() && len(out) < maxKnown {
-			out = append(out, candidate{id: p, addrs: store.Addrs(p)})
+		// It names some whose addresses have run out.
+		if addrs := store.Addrs(p); p != d.host.ID() && len(addrs) > 0 && len(out) < maxKnown {
+			out = append(out, candidate{id: p, addrs: addrs})
 		}
 	}
 	return out

@@ -285,6 +285,19 @@ func TestBootstrapFromKnownPeers(t *testing.T) {
 	}
 }
 
+// A node that is alone again dials whom it remembers, but not those whose addresses ran out.
+func TestRemembersOnlyWhoHasAnAddress(t *testing.T) {
+	n := start(t, admission.GenerateSecret(), Config{}, p2p.Config{})
+	store := n.host.Host().Peerstore()
+	known, lost := test.RandPeerIDFatal(t), test.RandPeerIDFatal(t)
+	store.AddAddrs(known, n.host.Addrs(), time.Hour)
+	store.AddAddrs(lost, n.host.Addrs(), time.Nanosecond)
+	eventually(t, "its address runs out", func() bool { return len(store.Addrs(lost)) == 0 })
+	if got := n.remembered(); len(got) != 1 || got[0].id != known || len(got[0].addrs) == 0 {
+		t.Errorf("it remembers %v", got)
+	}
+}
+
 func TestOutsiderIsNotAdopted(t *testing.T) {
 	a := start(t, admission.GenerateSecret(), Config{}, p2p.Config{})
 	var log syncBuffer
