@@ -20,11 +20,13 @@ const (
 )
 
 // Pure packages compute: no operating system, network, clock, lock or goroutine.
-var pure = []string{"scheduler", "scheduler/sim", "pkg/blob", "pkg/chain", "pkg/wire", "pkg/manifest"}
+var pure = []string{"scheduler", "scheduler/sim", "pkg/blob", "pkg/chain", "pkg/wire", "pkg/manifest", "pkg/containerd/hoststoml"}
 
 // What a pure package may import of the world outside the standard library.
 var pureAllowed = []string{
 	"github.com/opencontainers/image-spec/specs-go/v1",
+	"github.com/pelletier/go-toml/v2",
+	"github.com/pelletier/go-toml/v2/unstable",
 	"google.golang.org/protobuf/encoding/protowire",
 }
 
@@ -38,9 +40,9 @@ var impure = []string{
 var layers = [][]string{
 	{"cmd/shoal"},
 	{"pkg/daemon"},
-	{"proxy", "p2p", "p2p/discovery", "p2p/exchange", "p2p/resolve", "pkg/engine", "pkg/admin", "pkg/metrics"},
+	{"proxy", "p2p", "p2p/discovery", "p2p/exchange", "p2p/resolve", "pkg/engine", "pkg/admin", "pkg/metrics", "pkg/containerd"},
 	{"p2p/admission", "pkg/config"},
-	{"pkg/store", "pkg/upstream", "scheduler/sim"},
+	{"pkg/store", "pkg/upstream", "scheduler/sim", "pkg/containerd/configtoml", "pkg/containerd/hostfs", "pkg/containerd/hoststoml"},
 	{"scheduler"},
 	{"pkg/manifest", "pkg/wire", "pkg/meter"},
 	{"pkg/chain"},
@@ -169,11 +171,12 @@ func TestOnlyTheStoreMakesProvenBlobs(t *testing.T) {
 // hashers are the packages with a use for SHA-256.
 var hashers = []string{
 	"pkg/chain",
-	"pkg/store",     // small blobs whole
-	"proxy",         // manifest bodies, keyed hashes of credentials
-	"p2p/admission", // HMAC of the swarm's secret
-	"p2p/discovery", // the DHT key of an image's tag
-	"p2p/resolve",   // manifest bytes against their digest
-	"pkg/daemon",    // the DHT key of a tag
-	"scheduler",     // rendezvous
+	"pkg/store",      // small blobs whole
+	"proxy",          // manifest bodies, keyed hashes of credentials
+	"p2p/admission",  // HMAC of the swarm's secret
+	"p2p/discovery",  // the DHT key of an image's tag
+	"p2p/resolve",    // manifest bytes against their digest
+	"pkg/containerd", // files of others before and after a change
+	"pkg/daemon",     // the DHT key of a tag
+	"scheduler",      // rendezvous
 }
