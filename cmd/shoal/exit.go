@@ -12,6 +12,7 @@ const (
 	exitFailure     = 1
 	exitUsage       = 2
 	exitUnreachable = 3
+	exitIneffective = 4
 	// exitKilled is what a shell shows for a process that ended by SIGINT.
 	exitKilled = 130
 )
@@ -21,7 +22,8 @@ const exitHelp = `Exit codes:
   0    all went well
   1    the command failed
   2    a flag, a setting or an argument is wrong
-  3    no daemon answers on the admin socket
+  3    no daemon answers on the admin socket, or where containerd asks it
+  4    shoal containerd check: pulls do not go through Shoal
   130  a second signal ended shoal serve before it had shut down`
 
 // A usageError is a mistake in what the user wrote rather than in what happened.
@@ -35,6 +37,9 @@ func (e *usageError) Unwrap() error { return e.err }
 func exitCode(err error) int {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
+	}
+	if no, ok := errors.AsType[*ineffectiveError](err); ok {
+		return no.code
 	}
 	if _, ok := errors.AsType[*admin.UnreachableError](err); ok {
 		return exitUnreachable

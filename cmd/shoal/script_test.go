@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -118,6 +120,14 @@ func TestScripts(t *testing.T) {
 				_, port, err := net.SplitHostPort(listener.Addr().String())
 				ts.Check(err)
 				ts.Setenv(args[0], port)
+			},
+			// mirror NAME answers like a proxy until the script ends, at the address in $NAME.
+			"mirror": func(ts *testscript.TestScript, _ bool, args []string) {
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+				}))
+				ts.Defer(server.Close)
+				ts.Setenv(args[0], server.Listener.Addr().String())
 			},
 			// code N COMMAND... checks the exit code.
 			"code": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -75,7 +75,7 @@ func (r Report) Problems(except Code) bool {
 // cannot tell.
 func (n *Node) Check(ctx context.Context, request CheckRequest) (Report, error) {
 	for _, registry := range request.Registries {
-		if err := checkRegistry(registry); err != nil {
+		if err := CheckRegistry(registry); err != nil {
 			return Report{}, err
 		}
 	}

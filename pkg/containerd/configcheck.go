@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoal-project/shoal/pkg/containerd/configtoml"
 	"github.com/shoal-project/shoal/pkg/containerd/hoststoml"
 )
 
@@ -57,7 +58,7 @@ func (n *Node) configFindings() []Finding {
 
 // section names where config_path belongs.
 func (n *Node) section() string {
-	if n.config.Version < 3 && !n.config.Missing {
+	if n.options.Release == configtoml.One || n.config.Version < 3 && !n.config.Missing {
 		return `[plugins."io.containerd.grpc.v1.cri".registry] `
 	}
 	return `[plugins."io.containerd.cri.v1.images".registry] `

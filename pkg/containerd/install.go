@@ -111,7 +111,7 @@ func (n *Node) wanted(request InstallRequest) ([]string, error) {
 	registries := slices.Clone(request.Registries)
 	var errs []error
 	for _, registry := range registries {
-		errs = append(errs, checkRegistry(registry))
+		errs = append(errs, CheckRegistry(registry))
 	}
 	if request.Existing {
 		places, err := n.places()
@@ -119,7 +119,7 @@ func (n *Node) wanted(request InstallRequest) ([]string, error) {
 			return nil, err
 		}
 		for _, p := range places {
-			if checkRegistry(registryOf(p.folder)) == nil {
+			if CheckRegistry(registryOf(p.folder)) == nil {
 				registries = append(registries, registryOf(p.folder))
 			}
 		}

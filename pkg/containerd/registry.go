@@ -14,9 +14,9 @@ const Default = "_default"
 // registryMax is the longest name of a registry: a DNS name and a port.
 const registryMax = 253 + 6
 
-// checkRegistry accepts a registry as image names write it, or Default. Whatever it
+// CheckRegistry accepts a registry as image names write it, or Default. Whatever it
 // accepts is the name of a folder and nothing more.
-func checkRegistry(name string) error {
+func CheckRegistry(name string) error {
 	if name == Default {
 		return nil
 	}

@@ -27,7 +27,7 @@ type UninstallRequest struct {
 func (n *Node) Uninstall(ctx context.Context, request UninstallRequest) (Changes, error) {
 	done := Changes{SchemaVersion: SchemaVersion, Mirror: n.options.Mirror.URL(), Changes: []Change{}, Findings: []Finding{}}
 	for _, registry := range request.Registries {
-		if err := checkRegistry(registry); err != nil {
+		if err := CheckRegistry(registry); err != nil {
 			return done, err
 		}
 	}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shoal-project/shoal/pkg/containerd"
+)
+
+func (a *app) containerdCheckCommand() *cobra.Command {
+	flags := &containerdFlags{}
+	filesOnly := false
+	command := &cobra.Command{
+		Use:   "check",
+		Short: "Say whether the pulls of this node go through Shoal, and why not",
+		Long: `Reads what containerd reads, in the order in which containerd does: its configuration
+with all that it imports, and the hosts.toml that decides for each registry. Then it asks
+Shoal whether it answers. Nothing is changed.
+
+Without --registry it checks what shoal containerd install was asked for, or else
+whatever hosts.toml names Shoal.
+
+Exit codes:
+  0  pulls from all these registries go through Shoal
+  1  that cannot be told
+  2  a flag is wrong
+  3  they would, but Shoal does not answer
+  4  they do not`,
+		Example: `  shoal containerd check
+  shoal containerd check --registry docker.io && echo through Shoal
+  shoal containerd check -o json | jq '.findings[] | select(.severity == "problem")'`,
+		Args: cobra.NoArgs,
+	}
+	flags.add(a, command.Flags(), "check this registry; repeatable")
+	command.Flags().BoolVar(&filesOnly, "files-only", false, "do not ask Shoal whether it answers")
+	command.RunE = func(command *cobra.Command, _ []string) (err error) {
+		node, err := flags.open()
+		if err != nil {
+			return explainOpen(err)
+		}
+		defer func() { err = errors.Join(err, node.Close()) }()
+		request := containerd.CheckRequest{Registries: flags.registries.names, Ask: containerd.Ask}
+		if filesOnly {
+			request.Ask = nil
+		}
+		report, err := node.Check(command.Context(), request)
+		if err != nil {
+			return err
+		}
+		if err := flags.show(a, report, func(p *page) { drawReport(p, report) }); err != nil {
+			return err
+		}
+		return verdict(report)
+	}
+	return command
+}
+
+// An ineffectiveError says that the answer of a check is no.
+type ineffectiveError struct {
+	code    int
+	message string
+}
+
+func (e *ineffectiveError) Error() string { return e.message }
+
+// verdict makes the exit code of a report.
+func verdict(r containerd.Report) error {
+	switch {
+	case r.Effective:
+		return nil
+	case !r.Problems(containerd.CodeDaemonDown):
+		return &ineffectiveError{exitUnreachable, "pulls go straight to the registries until shoal serve answers"}
+	default:
+		return &ineffectiveError{exitIneffective, "pulls of this node do not go through Shoal"}
+	}
+}
+
+func drawReport(p *page, r containerd.Report) {
+	answer := "no"
+	if r.Effective {
+		answer = "yes"
+	}
+	p.heading("Do pulls go through Shoal? " + answer)
+	rows := [][]string{{"mirror", clean(r.Mirror, wordMax)}}
+	if r.ConfigFile != "" {
+		rows = append(rows, []string{"configuration", clean(r.ConfigFile, sentenceMax)}, []string{"config_path", pathText(r)})
+	}
+	p.table("  ", nil, rows)
+	if len(r.Registries) > 0 {
+		p.heading("Registries")
+		table := make([][]string, len(r.Registries))
+		for i, registry := range r.Registries {
+			table[i] = []string{clean(registry.Name, wordMax), stateText(registry), clean(orDash(registry.File), sentenceMax)}
+		}
+		p.table("  ", []string{"REGISTRY", "PULLS GO", "DECIDED BY"}, table)
+	}
+	drawFindings(p, r.Findings)
+}
+
+func pathText(r containerd.Report) string {
+	text := clean(orDash(r.ConfigPath), sentenceMax)
+	if r.ConfigPathFile != "" && r.ConfigPathFile != r.ConfigFile {
+		text += fmt.Sprintf(" (set in %s)", clean(r.ConfigPathFile, sentenceMax))
+	}
+	return text
+}
+
+func stateText(r containerd.Registry) string {
+	switch r.State {
+	case containerd.ThroughShoal:
+		return "through Shoal"
+	case containerd.Enforced:
+		return "through Shoal only"
+	case containerd.Elsewhere:
+		return "elsewhere"
+	default:
+		return clean(string(r.State), wordMax)
+	}
+}
