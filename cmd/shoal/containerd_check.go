@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -70,12 +71,16 @@ func verdict(r containerd.Report) error {
 	switch {
 	case r.Effective:
 		return nil
-	case !r.Problems(containerd.CodeDaemonDown):
-		return &ineffectiveError{exitUnreachable, "pulls go straight to the registries until shoal serve answers"}
-	default:
+	case r.Problems(containerd.CodeDaemonDown):
 		return &ineffectiveError{exitIneffective, "pulls of this node do not go through Shoal"}
+	case slices.ContainsFunc(r.Registries, isEnforced):
+		return &ineffectiveError{exitUnreachable, "pulls fail until shoal serve answers"}
+	default:
+		return &ineffectiveError{exitUnreachable, "pulls go straight to the registries until shoal serve answers"}
 	}
 }
+
+func isEnforced(r containerd.Registry) bool { return r.Asked && r.State == containerd.Enforced }
 
 func drawReport(p *page, r containerd.Report) {
 	answer := "no"

@@ -124,7 +124,7 @@ func (n *Node) checkRegistries(r *Report, asked []string) error {
 		r.Findings = append(r.Findings, Finding{
 			Code: CodeNothingCovered, Severity: Problem,
 			Message: fmt.Sprintf("no hosts.toml in %s names Shoal's mirror %s", strings.Join(r.Folders, ", "), r.Mirror),
-			Remedy:  "shoal containerd install --registry docker.io",
+			Remedy:  "shoal containerd install --registry docker.io; --existing is every registry that has a folder",
 		})
 	}
 	return nil

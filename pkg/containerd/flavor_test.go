@@ -77,6 +77,26 @@ func TestBeforeTheFirstStart(t *testing.T) {
 	}
 }
 
+// Before the first start a template says what the configuration will be.
+func TestTemplates(t *testing.T) {
+	for name, c := range map[string]struct {
+		files  files
+		folder string
+	}{
+		"none":              {files{rancherDir + "/": ""}, k3sCerts},
+		"the base":          {files{rancherDir + "/config-v3.toml.tmpl": "{{ template \"base\" . }}\n[plugins.x]\n"}, k3sCerts},
+		"a copy of it":      {files{rancherDir + "/config.toml.tmpl": "  config_path = \"{{ .NodeConfig.Containerd.Registry }}\"\n"}, k3sCerts},
+		"its own":           {files{rancherDir + "/config.toml.tmpl": "version = 2\n  config_path = '/srv/certs.d'\n"}, "/srv/certs.d"},
+		"the newer of two":  {files{rancherDir + "/config.toml.tmpl": "config_path = '/old'\n", rancherDir + "/config-v3.toml.tmpl": "config_path = '/new'\n"}, "/new"},
+		"without a folder":  {files{rancherDir + "/config.toml.tmpl": "version = 2\n"}, ""},
+		"a comment is none": {files{rancherDir + "/config.toml.tmpl": "# config_path = '/old'\n{{ template \"base\" . }}\n"}, k3sCerts},
+	} {
+		if report := newMachine(t, c.files).check(); report.ConfigPath != c.folder {
+			t.Errorf("%s: %q, want %q", name, report.ConfigPath, c.folder)
+		}
+	}
+}
+
 // A template that sets no folder: the place to mend is the template.
 func TestK3sWithoutConfigPath(t *testing.T) {
 	m := newMachine(t, files{rancherDir + "/config.toml": "version = 2\n"})

@@ -86,7 +86,7 @@ func (n *Node) readConfig() error {
 		return fmt.Errorf("containerd's configuration %s does not exist", main)
 	}
 	if n.config.Missing && n.flavor.generated() {
-		n.config.Path, n.config.PathFile = path.Join(path.Dir(main), "certs.d"), main
+		return n.readTemplate()
 	}
 	return nil
 }

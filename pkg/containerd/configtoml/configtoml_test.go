@@ -195,7 +195,9 @@ func TestLoadReleases(t *testing.T) {
 		},
 		"v3_old_name": {configtoml.TwoZero: {"", "[]", "containerd 2.0"}},
 		// The imported file's section replaces the main file's.
-		"gke_style": {configtoml.One: {"", "[]", "containerd 1.x"}},
+		"gke_style": {configtoml.One: {"", "[]", "containerd 1.x"}, configtoml.TwoZero: {"/etc/containerd/hosts.d", "[/etc/containerd/hosts.d]", "containerd 2.0"}},
+		// A relative pattern matches nothing where containerd runs.
+		"drop_in": {configtoml.One: {"", "[]", "containerd 1.x"}},
 	}
 	for _, s := range setups(t) {
 		for release, w := range want[s.name] {

@@ -182,9 +182,12 @@ func mergeInto(to, from map[string]any) {
 func (l *loader) imports(parent string, patterns []string) ([]string, error) {
 	var names []string
 	for _, pattern := range patterns {
-		name := path.Clean(pattern)
+		name, base := path.Clean(pattern), path.Dir(parent)
+		if l.release == One && strings.Contains(name, "*") {
+			base = "/" // before 2.0 a pattern is relative to where containerd runs
+		}
 		if !path.IsAbs(name) {
-			name = path.Join(path.Dir(parent), name)
+			name = path.Join(base, name)
 		}
 		if !strings.Contains(name, "*") {
 			names = append(names, name)
