@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/shoal-project/shoal/pkg/config"
 	"github.com/shoal-project/shoal/pkg/containerd"
@@ -48,7 +47,8 @@ type containerdFlags struct {
 }
 
 // add gives a command the flags; the caller's own come first.
-func (f *containerdFlags) add(a *app, flags *pflag.FlagSet, registry string) {
+func (f *containerdFlags) add(a *app, command *cobra.Command, registry string) {
+	flags := command.Flags()
 	flags.SortFlags = false
 	f.output.value = outputText
 	f.listen.text = config.Default().Listen

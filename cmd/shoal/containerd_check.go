@@ -34,7 +34,7 @@ Exit codes:
   shoal containerd check -o json | jq '.findings[] | select(.severity == "problem")'`,
 		Args: cobra.NoArgs,
 	}
-	flags.add(a, command.Flags(), "check this registry; repeatable")
+	flags.add(a, command, "check this registry; repeatable")
 	command.Flags().BoolVar(&filesOnly, "files-only", false, "do not ask Shoal whether it answers")
 	command.RunE = func(command *cobra.Command, _ []string) (err error) {
 		node, err := flags.open()

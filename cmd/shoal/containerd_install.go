@@ -37,7 +37,7 @@ finished by the next, or taken back by shoal containerd uninstall.`,
   shoal containerd install --root /host --registry docker.io`,
 		Args: cobra.NoArgs,
 	}
-	flags.add(a, command.Flags(), "make containerd ask Shoal for this registry; repeatable")
+	flags.add(a, command, "make containerd ask Shoal for this registry; repeatable")
 	command.Flags().BoolVar(&request.Existing, "existing", false, "also for every registry that has a folder already")
 	command.Flags().BoolVar(&request.Enforce, "enforce", false, "leave no way around Shoal: while it is down, pulls fail")
 	command.RunE = func(command *cobra.Command, _ []string) (err error) {

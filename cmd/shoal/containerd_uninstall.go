@@ -28,7 +28,7 @@ Do this before shoal serve goes away for good, above all after --enforce.`,
   shoal containerd uninstall --force`,
 		Args: cobra.NoArgs,
 	}
-	flags.add(a, command.Flags(), "only for this registry; repeatable")
+	flags.add(a, command, "only for this registry; repeatable")
 	command.Flags().BoolVar(&request.Force, "force", false, "put back what was there before also where it was edited since")
 	command.RunE = func(command *cobra.Command, _ []string) (err error) {
 		request.Registries = flags.registries.names

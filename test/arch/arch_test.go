@@ -20,10 +20,11 @@ const (
 )
 
 // Pure packages compute: no operating system, network, clock, lock or goroutine.
-var pure = []string{"scheduler", "scheduler/sim", "pkg/blob", "pkg/chain", "pkg/wire", "pkg/manifest", "pkg/containerd/hoststoml"}
+var pure = []string{"scheduler", "scheduler/sim", "pkg/blob", "pkg/chain", "pkg/wire", "pkg/manifest", "pkg/containerd/hoststoml", "pkg/probeimage"}
 
 // What a pure package may import of the world outside the standard library.
 var pureAllowed = []string{
+	"github.com/opencontainers/go-digest",
 	"github.com/opencontainers/image-spec/specs-go/v1",
 	"github.com/pelletier/go-toml/v2",
 	"github.com/pelletier/go-toml/v2/unstable",
@@ -44,7 +45,7 @@ var layers = [][]string{
 	{"p2p/admission", "pkg/config"},
 	{"pkg/store", "pkg/upstream", "scheduler/sim", "pkg/containerd/configtoml", "pkg/containerd/hostfs", "pkg/containerd/hoststoml"},
 	{"scheduler"},
-	{"pkg/manifest", "pkg/wire", "pkg/meter"},
+	{"pkg/manifest", "pkg/wire", "pkg/meter", "pkg/probeimage"},
 	{"pkg/chain"},
 	{"pkg/blob"},
 }
@@ -178,5 +179,6 @@ var hashers = []string{
 	"p2p/resolve",    // manifest bytes against their digest
 	"pkg/containerd", // files of others before and after a change
 	"pkg/daemon",     // the DHT key of a tag
+	"pkg/probeimage", // the digests of an image that is part of the program
 	"scheduler",      // rendezvous
 }
