@@ -62,8 +62,14 @@ func TestCrashAnywhere(t *testing.T) {
 			}
 		}, uninstalls},
 	} {
+		whole, _ := s.machine(t)
+		old := askedOn(whole)
+		if err := s.run(t, whole.open()); err != nil {
+			t.Fatalf("%s: %v", s.name, err)
+		}
+		wanted := askedOn(whole)
 		for at := 1; ; at++ {
-			if !crashOnce(t, s, at) {
+			if !crashOnce(t, s, at, old, wanted) {
 				if at < 10 {
 					t.Errorf("%s makes only %d changes", s.name, at)
 				}
@@ -73,29 +79,24 @@ func TestCrashAnywhere(t *testing.T) {
 	}
 }
 
-// crashOnce crashes a scenario at one change, and reports whether there is such a one.
-func crashOnce(t *testing.T, s scenario, at int) bool {
+// machine is the machine of a scenario, and what it was before Shoal.
+func (s scenario) machine(t *testing.T) (*machine, map[string]string) {
 	t.Helper()
-	fresh := func() (*machine, map[string]string) {
-		m := configured(t, files{certsDir + "/docker.io/hosts.toml": companyToml})
-		before := m.snapshot()
-		s.setup(m)
-		return m, before
-	}
-	asked := func(m *machine) (all [][]string) {
-		for _, registry := range []string{"docker.io", "quay.io", "registry.example:5000"} {
-			all = append(all, m.asked(registry, certsDir))
-		}
-		return all
-	}
-	whole, _ := fresh()
-	old := asked(whole)
-	if err := s.run(t, whole.open()); err != nil {
-		t.Fatalf("%s: %v", s.name, err)
-	}
-	wanted := asked(whole)
+	m := configured(t, files{certsDir + "/docker.io/hosts.toml": companyToml})
+	before := m.snapshot()
+	s.setup(m)
+	return m, before
+}
 
-	m, before := fresh()
+// askedOn is what containerd asks for each of the registries.
+func askedOn(m *machine) [][]string {
+	return [][]string{m.asked("docker.io", certsDir), m.asked("quay.io", certsDir), m.asked("registry.example:5000", certsDir)}
+}
+
+// crashOnce crashes a scenario at one change, and reports whether there is such a one.
+func crashOnce(t *testing.T, s scenario, at int, old, wanted [][]string) bool {
+	t.Helper()
+	m, before := s.machine(t)
 	n := m.open()
 	crashed := crashAt(n, at)
 	err := s.run(t, n)
@@ -105,7 +106,7 @@ func crashOnce(t *testing.T, s scenario, at int) bool {
 	if !errors.Is(err, errCrashed) {
 		t.Errorf("%s, change %d: %v", s.name, at, err)
 	}
-	for i, hosts := range asked(m) {
+	for i, hosts := range askedOn(m) {
 		if !slices.Equal(hosts, old[i]) && !slices.Equal(hosts, wanted[i]) {
 			t.Errorf("%s, change %d: containerd asks %q", s.name, at, hosts)
 		}
@@ -114,7 +115,7 @@ func crashOnce(t *testing.T, s scenario, at int) bool {
 	if err := s.run(t, again.open()); err != nil {
 		t.Errorf("%s, change %d, again: %v", s.name, at, err)
 	}
-	for i, hosts := range asked(again) {
+	for i, hosts := range askedOn(again) {
 		if !slices.Equal(hosts, wanted[i]) {
 			t.Errorf("%s, change %d, again: containerd asks %q", s.name, at, hosts)
 		}

@@ -186,9 +186,6 @@ func (n *Node) installAt(ctx context.Context, root string, places []place, enfor
 		return nil, nil, explain(err)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	if err := n.sweep(root); err != nil {
-		return nil, nil, explain(err)
-	}
 	known, err := readRecord(n.tree, root)
 	if err != nil {
 		return nil, nil, err
