@@ -188,7 +188,7 @@ func (n *Node) installAt(ctx context.Context, root string, places []place, enfor
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	known, err := readRecord(n.tree, root)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, explain(err)
 	}
 	known.FolderMade = known.FolderMade || made
 	steps, findings, err := n.plan(places, known, enforce)

@@ -80,7 +80,7 @@ func (n *Node) readConfig() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read containerd's configuration: %w", err)
+		return fmt.Errorf("read containerd's configuration: %w", explain(err))
 	}
 	if n.config.Missing && n.options.ConfigFile != "" {
 		return fmt.Errorf("containerd's configuration %s does not exist", main)

@@ -143,6 +143,9 @@ func (r record) write(tree *hostfs.Tree, root string) error {
 	if err != nil {
 		return err
 	}
+	if len(content) >= recordMax {
+		return errors.New("write the record of changes: too many files at once; name fewer registries")
+	}
 	if err := tree.Replace(name, append(content, '\n'), recordPerm); err != nil {
 		return fmt.Errorf("write the record of changes: %w", err)
 	}

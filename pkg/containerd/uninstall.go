@@ -137,10 +137,18 @@ func (n *Node) marked(root string, known record) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	seen := map[string]bool{} // by the file itself: a folder may be a link to another
+	for _, e := range known.Entries {
+		if actual, _, err := n.tree.Resolve(place{root, e.Folder}.file()); err == nil {
+			seen[actual] = true
+		}
+	}
 	for _, p := range places {
-		if _, recorded := known.entry(p.folder); recorded {
+		actual, _, err := n.tree.Resolve(p.file())
+		if err != nil || seen[actual] {
 			continue
 		}
+		seen[actual] = true
 		content, err := n.tree.ReadFile(p.file(), hoststoml.SizeMax)
 		if err != nil {
 			continue // nothing of Shoal's

@@ -104,10 +104,11 @@ func local(name string) string {
 	return "."
 }
 
-// named puts the name that was asked for into the error of a file.
+// named puts what was asked for into the error of a file: open rather than openat, and the
+// name on the machine.
 func named(err error, name string) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return &fs.PathError{Op: e.Op, Path: name, Err: e.Err}
+		return &fs.PathError{Op: strings.TrimSuffix(e.Op, "at"), Path: name, Err: e.Err}
 	}
 	return err
 }
