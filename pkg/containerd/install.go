@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 
@@ -177,11 +178,7 @@ func (n *Node) asksShoal(p place, alone bool) bool {
 
 // installAt changes the files of one folder of folders, under its lock.
 func (n *Node) installAt(ctx context.Context, root string, places []place, enforce bool) (_ []Change, _ []Finding, err error) {
-	made, err := n.tree.MakeAll(root)
-	if err != nil {
-		return nil, nil, explain(err)
-	}
-	lock, err := n.tree.Lock(ctx, root)
+	made, lock, err := n.lockMade(ctx, root)
 	if err != nil {
 		return nil, nil, explain(err)
 	}
@@ -197,6 +194,22 @@ func (n *Node) installAt(ctx context.Context, root string, places []place, enfor
 	}
 	changes, err := n.perform(root, steps, known)
 	return changes, findings, explain(err)
+}
+
+// lockMade makes a folder of folders if it is missing, and takes it. An uninstall may
+// remove it in between.
+func (n *Node) lockMade(ctx context.Context, root string) (made bool, lock io.Closer, err error) {
+	const tries = 10
+	for range tries {
+		made, err = n.tree.MakeAll(root)
+		if err == nil {
+			lock, err = n.tree.Lock(ctx, root)
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
+	return made, lock, err
 }
 
 // perform writes the record, then the files.

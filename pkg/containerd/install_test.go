@@ -373,3 +373,28 @@ func TestInstallsAtOnce(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// Installs and uninstalls at once: each finds things as they are before or after another.
+func TestInstallsAndUninstallsAtOnce(t *testing.T) {
+	m := configured(t)
+	before := m.snapshot()
+	var group sync.WaitGroup
+	for range 4 {
+		n := m.open()
+		group.Go(func() {
+			for range 5 {
+				if err := installs(containerd.InstallRequest{Registries: []string{"docker.io", "quay.io"}})(t, n); err != nil {
+					t.Error(err)
+				}
+				if err := uninstalls(t, n); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	m.uninstall()
+	if d := differences(before, m.snapshot()); d != nil {
+		t.Error(d)
+	}
+}

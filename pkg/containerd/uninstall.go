@@ -66,6 +66,9 @@ func (n *Node) recordedRoots() ([]string, error) {
 
 func (n *Node) uninstallAt(ctx context.Context, root string, request UninstallRequest) (_ []Change, _ []Finding, err error) {
 	lock, err := n.tree.Lock(ctx, root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil // another uninstall was there first
+	}
 	if err != nil {
 		return nil, nil, err
 	}

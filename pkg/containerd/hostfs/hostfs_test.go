@@ -232,6 +232,20 @@ func TestLock(t *testing.T) {
 	if _, err := tree.Lock(t.Context(), "/none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
+	last, err := tree.Lock(t.Context(), "/d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { // waits, or finds none: there is no lock on what is gone either way
+		_, err := tree.Lock(t.Context(), "/d")
+		got <- err
+	}()
+	if err := errors.Join(tree.RemoveEmpty("/d"), last.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
 }
 
 // onThread runs f on a thread of its own, which ends with it: for what a thread cannot

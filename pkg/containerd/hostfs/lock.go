@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +21,8 @@ const (
 var ErrLocked = errors.New("another shoal containerd command is at work there")
 
 // Lock takes a folder until the Closer is closed or the process ends. It waits for whoever
-// has it, for half a minute.
+// has it, for half a minute. It fails with fs.ErrNotExist where there is no such folder, or
+// none any more once it has waited.
 func (t *Tree) Lock(ctx context.Context, folder string) (io.Closer, error) {
 	actual, _, err := t.Resolve(folder)
 	if err != nil {
@@ -36,7 +39,7 @@ func (t *Tree) Lock(ctx context.Context, folder string) (io.Closer, error) {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return f, nil
+			return t.stillThere(f, actual, folder)
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", folder, err), f.Close())
@@ -47,4 +50,17 @@ func (t *Tree) Lock(ctx context.Context, folder string) (io.Closer, error) {
 		case <-pause.C:
 		}
 	}
+}
+
+// stillThere returns the lock on a folder unless somebody has removed it meanwhile.
+func (t *Tree) stillThere(f *os.File, actual, folder string) (io.Closer, error) {
+	held, err := f.Stat()
+	if err == nil {
+		now, statErr := t.root.Stat(local(actual))
+		if statErr == nil && os.SameFile(held, now) {
+			return f, nil
+		}
+		err = fs.ErrNotExist
+	}
+	return nil, errors.Join(&fs.PathError{Op: "lock", Path: folder, Err: err}, f.Close())
 }
