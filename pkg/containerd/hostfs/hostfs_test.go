@@ -205,7 +205,7 @@ func TestFolders(t *testing.T) {
 
 // The second waits for the first, and no longer than it is let.
 func TestLock(t *testing.T) {
-	tree, _ := newTree(t, map[string]string{"/d/": ""})
+	tree, root := newTree(t, map[string]string{"/d/": ""})
 	first, err := tree.Lock(t.Context(), "/d")
 	if err != nil {
 		t.Fatal(err)
@@ -236,16 +236,34 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { // waits, or finds none: there is no lock on what is gone either way
+	go func() {
 		_, err := tree.Lock(t.Context(), "/d")
 		got <- err
 	}()
+	for openTimes(t, filepath.Join(root, "d")) < 2 { // the other waits once it has it open, too
+		runtime.Gosched()
+	}
 	if err := errors.Join(tree.RemoveEmpty("/d"), last.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-got; !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
+}
+
+// openTimes counts how often this process has a folder open.
+func openTimes(t *testing.T, folder string) (count int) {
+	t.Helper()
+	descriptors, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range descriptors {
+		if target, err := os.Readlink(d); err == nil && target == folder {
+			count++
+		}
+	}
+	return count
 }
 
 // onThread runs f on a thread of its own, which ends with it: for what a thread cannot
