@@ -86,6 +86,9 @@ func drawReport(p *page, r containerd.Report) {
 	answer := "no"
 	if r.Effective {
 		answer = "yes"
+		if slices.ContainsFunc(r.Findings, func(f containerd.Finding) bool { return f.Severity == containerd.Warning }) {
+			answer = "yes, but see the warnings"
+		}
 	}
 	p.heading("Do pulls go through Shoal? " + answer)
 	rows := [][]string{{"mirror", clean(r.Mirror, wordMax)}}
