@@ -17,9 +17,6 @@ const (
 	SizeMax = 1 << 20
 	// filesMax is the most files that are read.
 	filesMax = 500
-
-	// versionMax is the newest version of the format.
-	versionMax = 4
 )
 
 // A Source has the files. Names are absolute.
@@ -81,6 +78,7 @@ type loader struct {
 	loaded   map[string]bool
 	files    []string
 	version  int // of the main file
+	newest   int // what the last file makes of all
 	plugins  map[string]any
 	disabled []string
 	settings []setting
@@ -106,6 +104,11 @@ func (l *loader) load(main string) error {
 		if len(l.files) == 0 {
 			l.version = d.Version
 		}
+		if l.release != One { // each file is brought up before it is merged
+			l.newest = max(d.Version, l.release.formatMax())
+		} else if d.Version != 0 {
+			l.newest = d.Version
+		}
 		l.loaded[name] = true
 		l.files = append(l.files, name)
 		l.merge(name, d)
@@ -114,6 +117,9 @@ func (l *loader) load(main string) error {
 			return err
 		}
 		pending = append(pending, imports...)
+	}
+	if l.newest > l.release.formatMax() {
+		return &FileError{File: main, Reason: fmt.Sprintf("containerd %s does not know version %d of the format", l.release, l.newest)}
 	}
 	return nil
 }
@@ -136,9 +142,6 @@ func (l *loader) read(name string) (document, error) {
 			e.Line, _ = at.Position()
 		}
 		return document{}, e
-	}
-	if d.Version > versionMax {
-		return document{}, &FileError{File: name, Reason: fmt.Sprintf("version %d of the format is not known", d.Version)}
 	}
 	if err := d.migrate(l.release); err != nil {
 		return document{}, &FileError{File: name, Reason: err.Error()}
@@ -182,12 +185,9 @@ func mergeInto(to, from map[string]any) {
 func (l *loader) imports(parent string, patterns []string) ([]string, error) {
 	var names []string
 	for _, pattern := range patterns {
-		name, base := path.Clean(pattern), path.Dir(parent)
-		if l.release == One && strings.Contains(name, "*") {
-			base = "/" // before 2.0 a pattern is relative to where containerd runs
-		}
+		name := path.Clean(pattern)
 		if !path.IsAbs(name) {
-			name = path.Join(base, name)
+			name = path.Join(path.Dir(parent), name)
 		}
 		if !strings.Contains(name, "*") {
 			names = append(names, name)

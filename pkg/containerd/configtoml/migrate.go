@@ -27,11 +27,7 @@ func (d *document) migrate(release Release) error {
 	if d.Version < 2 {
 		d.renameFirstVersion()
 	}
-	newest := versionMax
-	if release != Newest {
-		newest = 3
-	}
-	if release == One || d.Version >= newest {
+	if release == One || d.Version >= release.formatMax() {
 		return nil
 	}
 	old, ok := d.Plugins[oldSection]

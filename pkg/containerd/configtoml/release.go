@@ -44,6 +44,20 @@ func ParseRelease(version string) (Release, error) {
 	}
 }
 
+// formatMax is the newest version of the format that a release accepts.
+func (r Release) formatMax() int {
+	switch r {
+	case One:
+		return 2
+	case TwoZero:
+		return 3
+	case Newest:
+		return 4
+	default:
+		return 0
+	}
+}
+
 func (r Release) String() string {
 	switch r {
 	case One:
