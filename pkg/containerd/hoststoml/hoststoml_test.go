@@ -350,6 +350,7 @@ func TestMirrorIs(t *testing.T) {
 	}{
 		{"http://127.0.0.1:6050", "127.0.0.1:6050", true, true},
 		{"http://127.0.0.1:6050/v2", "127.0.0.1:6050", true, true},
+		{"http://127.0.0.1:6050/v2/", "127.0.0.1:6050", true, true},
 		{"http://localhost:6050", "127.0.0.1:6050", true, true},
 		{"http://127.0.0.1:6050", "localhost:6050", true, true},
 		{"http://[::1]:6050", "localhost:6050", true, true},
