@@ -81,6 +81,9 @@ type Config struct {
 	MaxURL int
 	// MaxHeader bounds the headers of a request, in bytes. Default 64 KiB: bearer tokens are long.
 	MaxHeader int
+	// MaxRequests bounds the requests that are served at once; one more is answered 503. Twice as
+	// many connections may be open. Default 512: a container runtime uses a handful.
+	MaxRequests int
 	// MaxGrants, MaxNamed and MaxTags bound the memory for accepted credentials, for blobs
 	// known to belong to a repository and for last known tags. Defaults 4096, 65536 and 4096.
 	MaxGrants, MaxNamed, MaxTags int
@@ -102,6 +105,7 @@ func (c Config) withDefaults() Config {
 	}
 	orInt(&c.MaxURL, 4096)
 	orInt(&c.MaxHeader, 64<<10)
+	orInt(&c.MaxRequests, 512)
 	orInt(&c.MaxGrants, 4096)
 	orInt(&c.MaxNamed, 65536)
 	orInt(&c.MaxTags, 4096)
@@ -167,7 +171,7 @@ func (c Config) Validate() error {
 			return fmt.Errorf("%w: %s is negative", ErrConfig, d.name)
 		}
 	}
-	if c.LazyMax < 0 || min(c.MaxURL, c.MaxHeader, c.MaxGrants, c.MaxNamed, c.MaxTags) < 0 {
+	if c.LazyMax < 0 || min(c.MaxURL, c.MaxHeader, c.MaxRequests, c.MaxGrants, c.MaxNamed, c.MaxTags) < 0 {
 		return fmt.Errorf("%w: a bound is negative", ErrConfig)
 	}
 	return nil

@@ -29,6 +29,7 @@ type Proxy struct {
 	probes   chan probe
 	probed   *lru.Cache[upstream.Repository, time.Time] // when a repository was last put into probes
 	counters counters
+	serving  chan struct{} // one for each request under way
 }
 
 // New returns a Proxy that serves at once. Run does its work in the background.
@@ -42,6 +43,7 @@ func New(c Config, d Deps) (*Proxy, error) {
 	c = c.withDefaults()
 	p := &Proxy{
 		config: c, deps: d, log: d.Log, hosts: newHostList(c.Listen, c.Hosts), probes: make(chan probe, maxProbes),
+		serving: make(chan struct{}, c.MaxRequests),
 	}
 	var err error
 	if p.grants, err = newGrants(c); err != nil {
@@ -76,9 +78,17 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	kind, outcome := KindOther, OutcomeAborted
 	defer func() { p.ended(ctx, kind, outcome, recover()) }()
+	if r.ContentLength != 0 {
+		hangUp(w)
+	}
 	// For answers that are written at once; the body of a blob sets its own, piece by piece.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute + p.config.WriteStall))
-	if fail := p.guard(r); fail != nil {
+	leave, fail := p.enter()
+	defer leave()
+	if fail == nil {
+		fail = p.guard(r)
+	}
+	if fail != nil {
 		outcome = fail.Outcome
 		fail.write(w)
 		return
@@ -100,6 +110,17 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	outcome = p.fail(ctx, w, target, err)
+}
+
+// enter takes one of the places for requests under way, if there is one, and returns what to
+// call when the request is over.
+func (p *Proxy) enter() (leave func(), _ *failure) {
+	select {
+	case p.serving <- struct{}{}:
+		return func() { <-p.serving }, nil
+	default:
+		return func() {}, unavailable("This node serves as many requests as it may. Ask the registry itself, or again later.")
+	}
 }
 
 // ended counts a request. Whatever it panicked with, its connection is cut.
