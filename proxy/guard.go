@@ -7,38 +7,62 @@ import (
 	"strings"
 )
 
-// A hostList holds the names and addresses that a Host header may carry. It is fixed.
+// A hostList says which Host headers are meant for this server. It is fixed.
 //
 // A page in a browser on this node can be made to reach a loopback port under a name of
 // its own (DNS rebinding); its requests then carry that name, and are refused.
-type hostList map[string]bool
+type hostList struct {
+	names map[string]bool
+	// anyAddress says that the server listens on every address of this machine. An address in
+	// a Host header is the one that the client connected to: rebinding takes a name.
+	anyAddress bool
+}
 
 // newHostList accepts the host of listen ("host:port" or empty) and hosts, besides loopback.
 func newHostList(listen string, hosts []string) hostList {
-	l := make(hostList, len(hosts)+1)
+	l := hostList{names: make(map[string]bool, len(hosts)+1)}
 	for _, h := range hosts {
-		l[foldHost(h)] = true
+		l.names[foldHost(h)] = true
 	}
-	if host, _, err := net.SplitHostPort(listen); err == nil && host != "" {
-		l[foldHost(host)] = true
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return l
+	}
+	addr, err := netip.ParseAddr(host)
+	l.anyAddress = host == "" || err == nil && addr.IsUnspecified()
+	if !l.anyAddress {
+		l.names[foldHost(host)] = true
 	}
 	return l
 }
 
 // allows reports whether a request with this Host header is meant for this server.
 func (l hostList) allows(header string) bool {
-	host := header
-	if h, _, err := net.SplitHostPort(header); err == nil {
-		host = h
+	host := hostOf(header)
+	if l.knows(host) {
+		return true
 	}
-	host = foldHost(host)
+	_, err := netip.ParseAddr(host)
+	return err == nil && l.anyAddress
+}
+
+// knows reports whether host is one that this server certainly has.
+func (l hostList) knows(host string) bool {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true
 	}
 	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().IsLoopback() {
 		return true
 	}
-	return host != "" && l[host]
+	return host != "" && l.names[host]
+}
+
+// hostOf is the host of "host:port" or "host", folded.
+func hostOf(s string) string {
+	if h, _, err := net.SplitHostPort(s); err == nil {
+		s = h
+	}
+	return foldHost(s)
 }
 
 // foldHost brings a host name or address into the one form that is compared.
@@ -71,5 +95,5 @@ func (p *Proxy) leadsBack(registry string) bool {
 		return false
 	}
 	_, port, err := net.SplitHostPort(registry)
-	return err == nil && port == own && p.hosts.allows(registry)
+	return err == nil && port == own && p.hosts.knows(hostOf(registry))
 }

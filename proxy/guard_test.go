@@ -45,6 +45,15 @@ func TestGuard(t *testing.T) {
 			t.Errorf("Host %q: %d, want %d", host, w.Code, want)
 		}
 	}
+	k.proxy.hosts = newHostList("0.0.0.0:5050", nil) // every address, and still no name
+	for host, want := range map[string]int{
+		"10.1.2.4:5050": 200, "[2001:db8::7]:5050": 200, "127.0.0.1": 200, "evil.example:5050": 403, "0.0.0.0.evil.example": 403, "": 403,
+	} {
+		if w := serve(func(r *http.Request) { r.Host = host }); w.Code != want {
+			t.Errorf("on every address, Host %q: %d, want %d", host, w.Code, want)
+		}
+	}
+	k.proxy.hosts = newHostList("10.1.2.3:5050", nil)
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"} {
 		w := serve(func(r *http.Request) { r.Method = method })
 		if w.Code != 405 || !strings.Contains(w.Body.String(), `"UNSUPPORTED"`) {
