@@ -31,6 +31,17 @@ type reply struct {
 	length blob.ByteCount // as the headers say; -1 when they do not
 }
 
+// ofWhole makes an answer about a part of a blob one about the whole, such as HEAD brings.
+func (r *reply) ofWhole() *reply {
+	if r.status == http.StatusPartialContent {
+		r.status, r.length = http.StatusOK, -1
+		if part, ok := upstream.ParseContentRange(r.header.Get("Content-Range")); ok {
+			r.length = part.Total
+		}
+	}
+	return r
+}
+
 // An outageError means that upstream could not be asked: it is unreachable, or answered
 // with a status that says to come back later (5xx, 429, 408).
 type outageError struct {
@@ -98,7 +109,13 @@ func blobRequest(ref upstream.Reference) upstream.Request {
 	return upstream.Request{Method: http.MethodHead, Endpoint: upstream.EndpointBlob, Reference: ref}
 }
 
-// exchange sends the request and reads the answer.
+// firstByteRequest asks the same where HEAD is no answer. Upstream itself is asked: where it
+// redirected an earlier read to is no sign that it still lets this client in.
+func firstByteRequest(ref upstream.Reference) upstream.Request {
+	return upstream.Request{Method: http.MethodGet, Endpoint: upstream.EndpointBlob, Reference: ref, Range: "bytes=0-0"}
+}
+
+// exchange sends the request and reads the answer, but no content of a blob.
 func (p *Proxy) exchange(ctx context.Context, req upstream.Request) (*reply, error) {
 	res, err := p.deps.Upstream.Forward(ctx, req)
 	if err != nil {
@@ -108,6 +125,9 @@ func (p *Proxy) exchange(ctx context.Context, req upstream.Request) (*reply, err
 	rep := &reply{status: res.StatusCode, header: res.Header, length: blob.ByteCount(res.ContentLength)}
 	if req.Method == http.MethodHead {
 		return rep, nil
+	}
+	if req.Endpoint == upstream.EndpointBlob && (rep.status == http.StatusOK || rep.status == http.StatusPartialContent) {
+		return rep.ofWhole(), nil
 	}
 	limit := maxErrorBody
 	switch {

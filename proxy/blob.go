@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/shoal-project/shoal/pkg/blob"
-	"github.com/shoal-project/shoal/pkg/upstream"
 )
 
 // octetStream is the type of every blob: what it really is, its manifest says.
@@ -60,6 +59,10 @@ func (p *Proxy) admit(ctx context.Context, rq request) (Want, *reply, error) {
 		return take(n)
 	}
 	rep, err := p.ask(ctx, rq, blobRequest(rq.ref))
+	if err == nil && (rep.status == http.StatusForbidden || rep.status == http.StatusMethodNotAllowed) {
+		// Some registries redirect to a place whose signature is good for GET only.
+		rep, err = p.ask(ctx, rq, firstByteRequest(rq.ref))
+	}
 	var out *outageError
 	switch {
 	case errors.As(err, &out):
@@ -69,12 +72,6 @@ func (p *Proxy) admit(ctx context.Context, rq request) (Want, *reply, error) {
 		return want, nil, err
 	case err != nil:
 		return want, nil, err
-	case rep.status == http.StatusForbidden || rep.status == http.StatusMethodNotAllowed:
-		// Some registries redirect to a place whose signature is good for GET only.
-		if named && n.Size > 0 && p.readable(ctx, want.Source, rq, n.Size) {
-			return take(n)
-		}
-		return want, rep, nil
 	case rep.status != http.StatusOK:
 		return want, rep, nil
 	}
@@ -84,19 +81,6 @@ func (p *Proxy) admit(ctx context.Context, rq request) (Want, *reply, error) {
 	n = name{Size: rep.length, Upstream: true}
 	p.names.learn(rq.repo, rq.digest, n)
 	return take(n)
-}
-
-// readable asks upstream for the first byte of a blob, where HEAD is not an answer.
-func (p *Proxy) readable(ctx context.Context, src upstream.Source, rq request, size blob.ByteCount) bool {
-	limited, cancel := context.WithTimeout(ctx, p.config.UpstreamTimeout)
-	defer cancel()
-	body, err := p.deps.Upstream.ReadBlob(limited, src, rq.digest, size, 0, 1)
-	if err != nil {
-		return false
-	}
-	_ = body.Close() // one byte; that it may be read is what counts
-	p.grants.accept(rq.repo, rq.who)
-	return true
 }
 
 // blobHeader sets the headers of a blob, or of n bytes of it.

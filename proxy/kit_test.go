@@ -245,7 +245,7 @@ func (k *kit) blob(method string, d blob.Digest, header ...string) answered {
 func (a answered) want(t *testing.T, code int) answered {
 	t.Helper()
 	if a.err != nil || a.code != code {
-		t.Fatalf("answer %d %v %q (%v), want %d", a.code, a.header, a.body, a.err, code)
+		t.Fatalf("answer %d %v %.200q (%v), want %d", a.code, a.header, a.body, a.err, code)
 	}
 	return a
 }

@@ -1,0 +1,132 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+)
+
+// as is the header of a client with this bearer token.
+func as(token string) []string { return []string{"Authorization", "Bearer " + token} }
+
+// isolate makes the registry private, and no blob of one repository is in another: the
+// registry of the tests shares them all.
+func (f *fakeRegistry) isolate(tokens map[string]string, images ...image) {
+	f.bearer(tokens)
+	private := f.hook
+	owned := map[string]bool{}
+	for _, img := range images {
+		for _, p := range append(slices.Clone(img.layers), img.config) {
+			owned["/v2/"+img.repo+"/blobs/"+digestOf(p).String()] = true
+		}
+	}
+	f.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if private(w, r) {
+			return true
+		}
+		if strings.Contains(r.URL.Path, "/blobs/") && !owned[r.URL.Path] {
+			w.WriteHeader(http.StatusNotFound)
+			return true
+		}
+		return false
+	})
+}
+
+// Two tenants with a layer in common: each has its own image whole, the common layer once in
+// the store, and nothing else of the other's, by any of the paths that lead to it.
+func TestCommonLayer(t *testing.T) {
+	for _, ttl := range []time.Duration{time.Minute, time.Nanosecond} {
+		k := newKit(t, func(c *Config, _ *Deps) { c.GrantTTL = ttl })
+		common := pattern(1, 5000)
+		a := k.registry.push("a/app", "v1", common, pattern(2, 5000))
+		b := k.registry.push("b/app", "v1", common, pattern(3, 5000))
+		k.registry.isolate(map[string]string{"A": "a/", "B": "b/"}, a, b)
+		for _, p := range append(slices.Clone(a.layers), b.layers[1], a.config, b.config) {
+			k.blobs.hold(p)
+		}
+		tenants := []struct {
+			img, other image
+			as         []string
+		}{{a, b, as("A")}, {b, a, as("B")}}
+		for _, one := range tenants {
+			k.do("GET", "/v2/"+one.img.repo+"/manifests/v1", one.as...).want(t, 200).wantBytes(t, one.img.manifest)
+			for _, p := range append(slices.Clone(one.img.layers), one.img.config) {
+				k.do("GET", "/v2/"+one.img.repo+"/blobs/"+digestOf(p).String(), one.as...).want(t, 200).wantBytes(t, p)
+			}
+		}
+		for _, one := range tenants {
+			for _, method := range []string{"HEAD", "GET"} {
+				for path, want := range map[string]int{
+					one.other.repo + "/manifests/v1":                                  403,
+					one.other.repo + "/manifests/" + one.other.digest.String():        403,
+					one.other.repo + "/blobs/" + digestOf(common).String():            403,
+					one.other.repo + "/tags/list":                                     403,
+					one.img.repo + "/manifests/" + one.other.digest.String():          404,
+					one.img.repo + "/blobs/" + digestOf(one.other.config).String():    404,
+					one.img.repo + "/blobs/" + digestOf(one.other.layers[1]).String(): 404,
+				} {
+					k.do(method, "/v2/"+path, one.as...).want(t, want)
+				}
+			}
+		}
+	}
+}
+
+// Where HEAD is no answer, GET is, from upstream itself: an address that it once redirected to stays
+// good for an hour, and must not let in whom upstream refuses by now.
+func TestRevokedWhereHeadIsForbidden(t *testing.T) {
+	layer := pattern(1, 5000)
+	cdn := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			w.WriteHeader(http.StatusForbidden) // the signature is good for GET
+			return
+		}
+		blobAnswer(layer)(w, r)
+	}))
+	t.Cleanup(cdn.Close)
+	k := newKit(t, func(c *Config, _ *Deps) { c.GrantTTL = time.Nanosecond })
+	d := digestOf(layer)
+	k.registry.push(testRepo, "v1", layer)
+	k.manifest("GET", "v1", as("x")...).want(t, 200)
+	k.blobs.hold(layer)
+	revoked := false
+	k.registry.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if revoked {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write([]byte("revoked, says upstream"))
+			return true
+		}
+		http.Redirect(w, r, cdn.URL+"/blobs/signed", http.StatusTemporaryRedirect)
+		return true
+	})
+	k.blob("GET", d, as("x")...).want(t, 200).wantBytes(t, layer)
+	// The engine has read the blob from there meanwhile, and its client remembers the address.
+	src := k.blobs.snapshot()[0].Source
+	body, err := k.proxy.deps.Upstream.ReadBlob(t.Context(), src, d, blob.ByteCount(len(layer)), 0, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = body.Close()
+	revoked = true
+	if a := k.blob("GET", d, as("x")...).want(t, 403); string(a.body) != "revoked, says upstream" {
+		t.Errorf("body %q", a.body)
+	}
+	k.registry.status(503)
+	k.blob("GET", d, as("x")...).want(t, 503)
+	// A blob that no manifest named is found in the same way, its size included.
+	revoked = false
+	k.registry.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(w, r, cdn.URL+"/blobs/signed", http.StatusTemporaryRedirect)
+		return true
+	})
+	a := k.do("GET", "/v2/another/app/blobs/"+d.String(), as("x")...).want(t, 200).wantBytes(t, layer)
+	if a.length != int64(len(layer)) {
+		t.Errorf("length %d", a.length)
+	}
+}
+
