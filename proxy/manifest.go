@@ -117,10 +117,8 @@ func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, rq request
 	if p.authorized(rq) {
 		return p.serveAuthorized(ctx, w, rq)
 	}
-	held, _ := p.stored(rq.digest)
-	if !rq.head && held == nil && p.deps.Members == nil {
-		return p.serveFetched(ctx, w, rq) // one request that asks and fetches
-	}
+	// Upstream is asked before anything is looked for here: a client that it refuses must not see
+	// what is, nor how many requests or reads of the disk the refusal took.
 	rep, err := p.ask(ctx, rq, manifestRequest(http.MethodHead, rq.ref, rq.accept))
 	if err != nil {
 		return p.serveStaleManifest(ctx, w, rq, err)
@@ -134,7 +132,7 @@ func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, rq request
 		return p.serveFetched(ctx, w, rq)
 	}
 	p.names.learn(rq.repo, d, name{Size: m.size, Upstream: true})
-	if rq.head && held == nil {
+	if held, _ := p.stored(rq.digest); rq.head && held == nil {
 		return p.answer(w, rq, m)
 	}
 	return p.serveAuthorized(ctx, w, rq)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -73,6 +74,82 @@ func TestCommonLayer(t *testing.T) {
 					k.do(method, "/v2/"+path, one.as...).want(t, want)
 				}
 			}
+		}
+	}
+}
+
+// The peeking Store counts what is looked for in it.
+type peekingStore struct {
+	*memStore
+	looks int
+}
+
+func (s *peekingStore) Bytes(d blob.Digest, limit blob.ByteCount) ([]byte, error) {
+	s.looks++
+	return s.memStore.Bytes(d, limit)
+}
+
+func (s *peekingStore) Size(d blob.Digest) (blob.ByteCount, error) {
+	s.looks++
+	return s.memStore.Size(d)
+}
+
+// A stranger learns nothing about what is here: whether somebody pulled the private image
+// through this node or nobody did, it gets the same answers after the same questions to upstream
+// and no look into the store, which is what an answer's time is made of.
+func TestStrangersSeeNoDifference(t *testing.T) {
+	refusals := map[string]func(w http.ResponseWriter){
+		"401": func(w http.ResponseWriter) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="https://auth.example/token"`)
+			w.WriteHeader(401)
+		},
+		"403": func(w http.ResponseWriter) { w.WriteHeader(403) },
+		"404": func(w http.ResponseWriter) { w.WriteHeader(404) },
+		"405": func(w http.ResponseWriter) { w.WriteHeader(405) },
+		"503": func(w http.ResponseWriter) { w.WriteHeader(503) }, // out of reach
+	}
+	for how, refuse := range refusals {
+		for _, members := range []bool{false, true} {
+			t.Run(fmt.Sprint(how, ", members: ", members), func(t *testing.T) {
+				var seen [2][]string
+				for i, cached := range []bool{false, true} {
+					store := &peekingStore{memStore: &memStore{held: map[blob.Digest][]byte{}}}
+					k := newKit(t, func(_ *Config, d *Deps) {
+						if d.Store = store; members {
+							d.Members = &fakeMembers{}
+						}
+					})
+					img := k.registry.push(testRepo, "v1", pattern(1, 5000))
+					if cached {
+						k.manifest("GET", "v1", as("owner")...).want(t, 200)
+						k.blobs.hold(img.layers[0])
+						k.blob("GET", digestOf(img.layers[0]), as("owner")...).want(t, 200)
+						if err := store.PutBytes(digestOf(img.layers[0]), img.layers[0]); err != nil {
+							t.Fatal(err)
+						}
+					}
+					k.registry.answer(func(w http.ResponseWriter, _ *http.Request) bool { refuse(w); return true })
+					k.registry.asked("")
+					store.looks = 0
+					for _, who := range [][]string{nil, as("stranger")} {
+						for _, path := range []string{"/manifests/v1", "/manifests/" + img.digest.String(), "/blobs/" + digestOf(img.layers[0]).String()} {
+							for _, method := range []string{"HEAD", "GET"} {
+								a := k.do(method, "/v2/"+testRepo+path, who...)
+								a.header.Del("Date")
+								seen[i] = append(seen[i], fmt.Sprint(method, path, a.code, a.header, string(a.body), k.registry.asked("")))
+							}
+						}
+					}
+					if store.looks != 0 {
+						t.Errorf("cached %v: the store was looked into %d times", cached, store.looks)
+					}
+				}
+				for i, without := range seen[0] {
+					if seen[1][i] != without {
+						t.Errorf("with nothing here:\n\t%s\nwith the image here:\n\t%s", without, seen[1][i])
+					}
+				}
+			})
 		}
 	}
 }

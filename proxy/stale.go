@@ -141,26 +141,30 @@ func (p *Proxy) serveStaleManifest(ctx context.Context, w http.ResponseWriter, r
 		return OutcomeUnavailable, cause
 	}
 	known, named := p.names.lookup(rq.repo, rq.digest, false)
-	body, mediaType := p.stored(rq.digest)
-	if !named || body == nil || !p.grants.lately(rq.repo, rq.who) {
-		said := p.askMembers(ctx, rq, p.config.MembersTimeout)
-		if !p.mayAnyway(rq, said) {
-			return OutcomeUnavailable, cause
+	if named && p.grants.lately(rq.repo, rq.who) { // or what is here is not looked for: it could show
+		if body, mediaType := p.stored(rq.digest); body != nil {
+			p.begin(rq, rq.digest, body, known.Upstream)
+			return p.answer(w, rq, newFound(rq.digest, mediaType, body))
 		}
-		given := said.manifest(rq.digest)
-		if given == nil && (!named || body == nil) {
-			return OutcomeUnavailable, cause
-		}
-		if body == nil {
-			body, mediaType = given, manifest.MediaType(given)
-			p.keep(rq.digest, body)
-		}
+	}
+	said := p.askMembers(ctx, rq, p.config.MembersTimeout)
+	if !p.mayAnyway(rq, said) {
+		return OutcomeUnavailable, cause
+	}
+	body := said.manifest(rq.digest)
+	switch held, _ := p.stored(rq.digest); {
+	case named && held != nil:
+		body = held
+	case body == nil:
+		return OutcomeUnavailable, cause
+	default:
+		p.keep(rq.digest, body)
 	}
 	if !named {
 		p.names.learn(rq.repo, rq.digest, name{Size: blob.ByteCount(len(body))})
 	}
 	p.begin(rq, rq.digest, body, known.Upstream)
-	return p.answer(w, rq, newFound(rq.digest, mediaType, body))
+	return p.answer(w, rq, newFound(rq.digest, manifest.MediaType(body), body))
 }
 
 // Lookup is this node's word to a member that asks about a tag or a digest: what upstream
