@@ -90,6 +90,8 @@ func (p *Proxy) ask(ctx context.Context, rq request, req upstream.Request) (*rep
 		return nil, &outageError{registry: registry, status: code}
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		p.grants.revoke(rq.repo, rq.who)
+	case (code == http.StatusNotFound || code == http.StatusGone) && p.shown(rq):
+		p.grants.hide(rq.repo, rq.who)
 	case code == http.StatusOK && (req.Endpoint == upstream.EndpointManifest || req.Endpoint == upstream.EndpointBlob):
 		p.grants.accept(rq.repo, rq.who)
 		if req.Endpoint == upstream.EndpointManifest {
@@ -97,6 +99,16 @@ func (p *Proxy) ask(ctx context.Context, rq request, req upstream.Request) (*rep
 		}
 	}
 	return rep, nil
+}
+
+// shown reports whether upstream once showed what the request names to be in its repository.
+func (p *Proxy) shown(rq request) bool {
+	if d, ok := rq.ref.Digest(); ok {
+		_, named := p.names.lookup(rq.repo, d, true)
+		return named
+	}
+	_, known := p.tags.lookup(rq.repo, rq.ref.String())
+	return known
 }
 
 // manifestRequest asks for a manifest.

@@ -77,6 +77,15 @@ func (g *grants) revoke(repo upstream.Repository, cred credID) {
 	}
 }
 
+// hide notes that upstream answered 404 for what it showed before. It may be gone, or hidden
+// from cred, as registries do that tell nobody what they refuse: the next answer will say.
+func (g *grants) hide(repo upstream.Repository, cred credID) {
+	g.revoke(repo, cred)
+	if cred == g.anon {
+		g.keepOut(repo)
+	}
+}
+
 // fresh reports whether upstream accepted cred for repo just now.
 func (g *grants) fresh(repo upstream.Repository, cred credID) bool {
 	return g.within(repo, cred, g.config.GrantTTL)

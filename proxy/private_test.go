@@ -207,3 +207,41 @@ func TestRevokedWhereHeadIsForbidden(t *testing.T) {
 	}
 }
 
+// Registries that hide what they refuse answer 404. After one for what upstream showed before,
+// the credential has nothing left here, not even while upstream is away.
+func TestHiddenRepository(t *testing.T) {
+	for what, path := range map[string]func(image) string{
+		"tag":      func(image) string { return "/manifests/v1" },
+		"manifest": func(img image) string { return "/manifests/" + img.digest.String() },
+		"blob":     func(img image) string { return "/blobs/" + digestOf(img.layers[0]).String() },
+	} {
+		for _, who := range [][]string{as("x"), nil} {
+			k := newKit(t, func(c *Config, _ *Deps) { c.GrantTTL = time.Nanosecond })
+			img := k.registry.push(testRepo, "v1", pattern(1, 5000))
+			k.blobs.hold(img.layers[0])
+			k.manifest("GET", "v1", who...).want(t, 200)
+			k.manifest("GET", "v1", as("other")...).want(t, 200)
+			if who == nil {
+				k.proxy.grants.letIn(repository, time.Now()) // a probe found it public, too
+			}
+			k.registry.status(404)
+			k.do("GET", "/v2/"+testRepo+path(img), who...).want(t, 404)
+			k.registry.status(503)
+			for _, path := range []string{"/manifests/v1", "/manifests/" + img.digest.String(), "/blobs/" + digestOf(img.layers[0]).String()} {
+				if a := k.do("GET", "/v2/"+testRepo+path, who...); a.code != 503 {
+					t.Errorf("hidden by %s from %v: %s answers %d", what, who, path, a.code)
+				}
+			}
+			// It says nothing about others.
+			k.manifest("GET", img.digest.String(), as("other")...).want(t, 200)
+		}
+		// A 404 for what never was says nothing at all.
+		k := newKit(t, nil)
+		img := k.registry.push(testRepo, "v1", pattern(1, 5000))
+		k.manifest("GET", "v1", as("x")...).want(t, 200)
+		k.manifest("GET", "v2", as("x")...).want(t, 404)
+		k.registry.status(503)
+		k.manifest("GET", img.digest.String(), as("x")...).want(t, 200)
+	}
+}
+
