@@ -264,7 +264,9 @@ func (p *Proxy) begin(rq request, d blob.Digest, body []byte, trusted bool) {
 		p.names.learn(rq.repo, child.Digest, name{Size: child.Size, Upstream: trusted})
 	}
 	for _, ref := range m.References() {
-		if ref.Role != manifest.Child {
+		// A foreign layer is elsewhere, and registries take a manifest that names one without
+		// looking: it does not show the blob to belong to the repository.
+		if ref.Role != manifest.Child && !ref.Foreign {
 			p.names.learn(rq.repo, ref.Digest, name{Size: ref.Size, Image: d, Upstream: trusted})
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/shoal-project/shoal/pkg/blob"
 )
 
@@ -245,3 +247,24 @@ func TestHiddenRepository(t *testing.T) {
 	}
 }
 
+// Registries take a manifest without looking for its foreign layers. Naming another tenant's layer
+// as one does not open it.
+func TestForeignLayerNamesNothing(t *testing.T) {
+	k := newKit(t, nil)
+	a := k.registry.push("a/app", "v1", pattern(1, 5000))
+	b := k.registry.push("b/app", "v1", pattern(2, 5000))
+	k.registry.isolate(map[string]string{"A": "a/", "B": "b/"}, a, b)
+	k.do("GET", "/v2/a/app/manifests/v1", as("A")...).want(t, 200)
+	stolen := digestOf(a.layers[0])
+	k.blobs.hold(a.layers[0])
+	for _, layer := range []string{
+		`{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":%q,"size":5000}`,
+		`{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":%q,"size":5000,"urls":["https://elsewhere.example/x"]}`,
+	} {
+		body := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":%d},"layers":[`+layer+`]}`,
+			ocispec.MediaTypeImageManifest, digestOf(b.config), len(b.config), stolen)
+		k.registry.put("/v2/b/app/manifests/theft", ocispec.MediaTypeImageManifest, body)
+		k.do("GET", "/v2/b/app/manifests/theft", as("B")...).want(t, 200)
+		k.do("GET", "/v2/b/app/blobs/"+stolen.String(), as("B")...).want(t, 404)
+	}
+}
