@@ -42,6 +42,18 @@ func (r *reply) ofWhole() *reply {
 	return r
 }
 
+// refuses reports whether upstream said no: nothing is served against that. A nil reply says nothing.
+func (r *reply) refuses() bool {
+	if r == nil {
+		return false
+	}
+	switch r.status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:
+		return true
+	}
+	return false
+}
+
 // An outageError means that upstream could not be asked: it is unreachable, or answered
 // with a status that says to come back later (5xx, 429, 408).
 type outageError struct {
@@ -194,7 +206,7 @@ func (p *Proxy) pass(w http.ResponseWriter, rq request, rep *reply) (Outcome, er
 
 // passedFailure words a status of upstream that came without a usable body.
 func passedFailure(status int, kind Kind) *failure {
-	f := &failure{Status: status, Code: "UNKNOWN", Message: "Upstream refused the request."}
+	f := &failure{Status: status, Code: "UNSUPPORTED", Message: "Upstream refused the request."}
 	switch status {
 	case http.StatusUnauthorized:
 		f.Code, f.Message = "UNAUTHORIZED", "Upstream asks for a credential."

@@ -15,9 +15,9 @@ import (
 	"github.com/shoal-project/shoal/pkg/upstream"
 )
 
-// staleWarning is the header of an answer that upstream could not be asked about (RFC 7234,
-// section 5.5.1; RFC 9111 dropped the field, clients still print it).
-const staleWarning = `110 - "Response is Stale"`
+// staleWarning is the Warning header of an answer that upstream could not be asked about, in the
+// form that the distribution specification, "Warnings", asks for and containerd prints.
+const staleWarning = `299 - "Shoal cannot reach %s. This is what the tag meant %s ago."`
 
 // maxAhead bounds the layers started for one manifest. Images have at most 127; the rest of
 // something else's starts when a client asks.
@@ -29,7 +29,8 @@ type found struct {
 	mediaType string
 	size      blob.ByteCount
 	body      []byte
-	stale     bool
+	// warning goes with an answer that may be out of date; "" for none.
+	warning string
 }
 
 // newFound is the manifest d whose bytes are at hand.
@@ -48,8 +49,8 @@ func (p *Proxy) answer(w http.ResponseWriter, rq request, m found) (Outcome, err
 		h.Set("ETag", `"`+m.digest+`"`)
 	}
 	outcome := OutcomeServed
-	if m.stale {
-		h.Set("Warning", staleWarning)
+	if m.warning != "" {
+		h.Set("Warning", m.warning)
 		outcome = OutcomeStale
 	}
 	w.WriteHeader(http.StatusOK)
@@ -80,7 +81,7 @@ func (p *Proxy) serveTag(w http.ResponseWriter, r *http.Request, rq request) (Ou
 		return p.pass(w, rq, rep)
 	case rep.status != http.StatusOK || !ok:
 		// Upstream does not answer HEAD as it should, or the client wants the body of a refusal.
-		return p.serveFetched(ctx, w, rq)
+		return p.serveFetched(ctx, w, rq, rep)
 	}
 	p.learnTag(rq, d, m.mediaType)
 	if rq.head {
@@ -98,21 +99,30 @@ func (p *Proxy) serveTag(w http.ResponseWriter, r *http.Request, rq request) (Ou
 // cannot be right: clients fail for good on those (a length of 0, no type, no digest).
 func headOf(rep *reply) (m found, d blob.Digest, ok bool) {
 	d, err := blob.ParseDigest(rep.header.Get("Docker-Content-Digest"))
-	m = found{digest: d.String(), mediaType: rep.header.Get("Content-Type"), size: rep.length}
+	m = found{digest: d.String(), mediaType: typeOf(rep), size: rep.length}
 	return m, d, rep.status == http.StatusOK && err == nil && isManifestType(m.mediaType) && m.size > 0 && m.size <= maxManifest
 }
 
-// isManifestType tells a manifest's Content-Type from one that says nothing.
-func isManifestType(contentType string) bool {
-	t, _, err := mime.ParseMediaType(contentType)
-	return err == nil && strings.HasPrefix(t, "application/") && t != "application/octet-stream" && t != "application/json"
+// typeOf is the Content-Type of an answer without its parameters, which manifests have no use for
+// (distribution specification, "Pulling manifests"); "" for a malformed one.
+func typeOf(rep *reply) string {
+	t, _, err := mime.ParseMediaType(rep.header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return t
+}
+
+// isManifestType tells the type of a manifest from one that says nothing.
+func isManifestType(t string) bool {
+	return strings.HasPrefix(t, "application/") && t != "application/octet-stream" && t != "application/json"
 }
 
 // serveManifest answers HEAD and GET of a manifest by digest.
 func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, rq request) (Outcome, error) {
 	ctx := r.Context()
 	if rq.digest.IsZero() {
-		return p.serveFetched(ctx, w, rq)
+		return p.serveFetched(ctx, w, rq, nil)
 	}
 	if p.authorized(rq) {
 		return p.serveAuthorized(ctx, w, rq)
@@ -129,7 +139,7 @@ func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, rq request
 	case rep.status != http.StatusOK && rq.head && rep.status != http.StatusMethodNotAllowed:
 		return p.pass(w, rq, rep)
 	default:
-		return p.serveFetched(ctx, w, rq)
+		return p.serveFetched(ctx, w, rq, rep)
 	}
 	p.names.learn(rq.repo, d, name{Size: m.size, Upstream: true})
 	if held, _ := p.stored(rq.digest); rq.head && held == nil {
@@ -160,13 +170,17 @@ func (p *Proxy) serveAuthorized(ctx context.Context, w http.ResponseWriter, rq r
 			return p.answer(w, rq, newFound(rq.digest, manifest.MediaType(body), body))
 		}
 	}
-	return p.serveFetched(ctx, w, rq)
+	return p.serveFetched(ctx, w, rq, nil)
 }
 
-// serveFetched answers with what upstream says to GET, its refusals included.
-func (p *Proxy) serveFetched(ctx context.Context, w http.ResponseWriter, rq request) (Outcome, error) {
+// serveFetched answers with what upstream says to GET, its refusals included. If upstream refused
+// HEAD before, head is that answer, and stands when there is none to GET; else it may be nil.
+func (p *Proxy) serveFetched(ctx context.Context, w http.ResponseWriter, rq request, head *reply) (Outcome, error) {
 	rep, err := p.ask(ctx, rq, manifestRequest(http.MethodGet, rq.ref, rq.accept))
 	if err != nil {
+		if _, out := errors.AsType[*outageError](err); out && head.refuses() {
+			return p.pass(w, rq, head)
+		}
 		if rq.ref.IsTag() {
 			return p.serveStaleTag(ctx, w, rq, err)
 		}
@@ -201,7 +215,7 @@ func bodyOf(rq request, rep *reply) (found, blob.Digest, error) {
 	if claimed, err := blob.ParseDigest(said); err == nil && claimed != d {
 		return found{}, d, errWrongManifest
 	}
-	m := newFound(d, rep.header.Get("Content-Type"), rep.body)
+	m := newFound(d, typeOf(rep), rep.body)
 	if !isManifestType(m.mediaType) {
 		if t := manifest.MediaType(rep.body); t != "" {
 			m.mediaType = t

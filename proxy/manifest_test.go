@@ -168,6 +168,19 @@ func TestManifestHeadIsMadeGood(t *testing.T) {
 	}
 }
 
+// A manifest's type has no parameters (distribution specification, "Pulling manifests").
+func TestManifestTypeWithoutParameters(t *testing.T) {
+	k := newKit(t, nil)
+	img := k.registry.push(testRepo, "v1", pattern(1, 5000))
+	k.registry.answer(manifestAnswer(img.manifest, func(h http.Header) {
+		h.Set("Content-Type", ocispec.MediaTypeImageManifest+"; charset=utf-8")
+	}))
+	for _, ref := range []string{"v1", img.digest.String()} {
+		k.manifest("HEAD", ref).wantManifest(t, img.digest, len(img.manifest))
+		k.manifest("GET", ref).wantManifest(t, img.digest, len(img.manifest))
+	}
+}
+
 // An upstream that answers HEAD with 405 is asked by GET.
 func TestManifestHeadNotAllowed(t *testing.T) {
 	k := newKit(t, nil)

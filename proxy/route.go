@@ -67,14 +67,25 @@ func cutPath(rest string) (r route, path string, _ *failure) {
 		return r, "", unknown
 	}
 	var err error
-	if r.ref, err = upstream.ParseReference(ref); err != nil {
+	if r.ref, err = upstream.ParseReference(ref); err != nil && r.kind == KindReferrers {
+		return r, "", noSubject()
+	} else if err != nil {
 		return r, "", notFound("MANIFEST_UNKNOWN", "The reference is neither a tag nor a digest.")
 	}
-	if r.kind != KindManifest && r.ref.IsTag() {
+	switch {
+	case r.kind == KindBlob && r.ref.IsTag():
 		return r, "", notFound("DIGEST_INVALID", "The path holds no digest that a blob can have.")
+	case r.kind == KindReferrers && r.ref.IsTag():
+		return r, "", noSubject()
 	}
 	r.digest, _ = r.ref.Digest()
 	return r, path, nil
+}
+
+// noSubject is the answer that the distribution specification, "Listing Referrers", asks for; a 404
+// would say that this is no such API.
+func noSubject() *failure {
+	return refused(http.StatusBadRequest, "DIGEST_INVALID", "The path holds no digest that a manifest can have.")
 }
 
 // cutLast splits s at its last slash.

@@ -18,6 +18,7 @@ func TestParseRoute(t *testing.T) {
 		repo   string // "" for a target that is not served
 		ref    string
 		code   string
+		status int // 0 for 404
 	}{
 		{target: "/v2/", kind: KindPing, repo: "/"},
 		{target: "/v2", kind: KindPing, repo: "/"},
@@ -53,7 +54,8 @@ func TestParseRoute(t *testing.T) {
 		{target: "/v2//manifests/latest", code: "NAME_UNKNOWN"},
 		{target: "/v2/o/r/blobs/uploads/", code: "NAME_UNKNOWN"},
 		{target: "/v2/o/r/blobs/latest", code: "DIGEST_INVALID"},
-		{target: "/v2/o/r/referrers/latest", code: "DIGEST_INVALID"},
+		{target: "/v2/o/r/referrers/latest", code: "DIGEST_INVALID", status: 400},
+		{target: "/v2/o/r/referrers/sha256:abc", code: "DIGEST_INVALID", status: 400},
 		{target: "/v2/o/r/manifests/", code: "MANIFEST_UNKNOWN"},
 		{target: "/v2/o/r/manifests/-x", code: "MANIFEST_UNKNOWN"},
 		{target: "/v2/o/r/manifests/sha256:abc", code: "MANIFEST_UNKNOWN"},
@@ -76,7 +78,10 @@ func TestParseRoute(t *testing.T) {
 		}
 		got, fail := parseRoute(u, Config{}.withDefaults())
 		if c.code != "" {
-			if fail == nil || fail.Code != c.code || fail.Status != 404 {
+			if c.status == 0 {
+				c.status = 404
+			}
+			if fail == nil || fail.Code != c.code || fail.Status != c.status {
 				t.Errorf("%s: %+v, %+v, want %s", c.target, got, fail, c.code)
 			}
 			continue
@@ -104,7 +109,7 @@ func FuzzParseRoute(f *testing.F) {
 		}
 		got, fail := parseRoute(u, config)
 		if fail != nil {
-			if fail.Status != 404 || fail.Code == "" || fail.Message == "" {
+			if fail.Status != 404 && (fail.Status != 400 || fail.Code != "DIGEST_INVALID") || fail.Code == "" || fail.Message == "" {
 				t.Fatalf("%q: failure %+v", target, fail)
 			}
 			return

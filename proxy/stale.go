@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -117,7 +118,7 @@ func (p *Proxy) serveStaleTag(ctx context.Context, w http.ResponseWriter, rq req
 func (p *Proxy) answerStale(w http.ResponseWriter, rq request, m found, age time.Duration) (Outcome, error) {
 	p.log.Warn("tag is served as last known", slog.String("repository", rq.repo.String()),
 		slog.String("tag", rq.ref.String()), slog.String("digest", m.digest), slog.Duration("age", age))
-	m.stale = true
+	m.warning = fmt.Sprintf(staleWarning, rq.repo.Registry, age.Round(time.Second))
 	return p.answer(w, rq, m)
 }
 

@@ -31,7 +31,7 @@ func TestStaleTag(t *testing.T) {
 			}
 			for _, method := range []string{"HEAD", "GET"} {
 				a := k.manifest(method, "v1").wantManifest(t, img.digest, len(img.manifest))
-				if got := a.header.Get("Warning"); got != `110 - "Response is Stale"` {
+				if got := a.header.Get("Warning"); got != `299 - "Shoal cannot reach reg.example:5000. This is what the tag meant 0s ago."` {
 					t.Errorf("Warning %q", got)
 				}
 			}
@@ -59,7 +59,17 @@ func TestStaleNeverAgainstARefusal(t *testing.T) {
 		members.said = []Answer{{Digest: img.digest, Manifest: img.manifest, Public: true}}
 		k.manifest("GET", "v1").want(t, 200)
 		k.registry.status(status)
-		k.manifest("HEAD", "v1").want(t, status)
+		for _, ref := range []string{"v1", digestOf([]byte("unknown")).String()} {
+			k.manifest("HEAD", ref).want(t, status)
+			k.manifest("GET", ref).want(t, status)
+		}
+		k.proxy.grants.letIn(repository, time.Now()) // as if it was public for strangers with a token
+		k.registry.answer(func(w http.ResponseWriter, r *http.Request) bool {
+			if w.WriteHeader(status); r.Method == http.MethodGet {
+				panic(http.ErrAbortHandler) // and upstream goes away before it says why
+			}
+			return true
+		})
 		k.manifest("GET", "v1").want(t, status)
 	}
 }
