@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/upstream"
 )
 
 // octetStream is the type of every blob: what it really is, its manifest says.
@@ -40,7 +41,21 @@ func (p *Proxy) serveBlob(w http.ResponseWriter, r *http.Request, rq request) (O
 		w.WriteHeader(http.StatusOK)
 		return OutcomeServed, nil
 	}
-	return p.serveBody(w, r, want)
+	outcome, err := p.serveBody(w, r, want)
+	p.heed(rq, err)
+	return outcome, err
+}
+
+// heed ends the grant of a credential that upstream refused in the middle of a download, such as a
+// token that expired. Without it a client that resumes with the same token would be let in
+// and cut, again and again, instead of being told to get another.
+func (p *Proxy) heed(rq request, err error) {
+	switch {
+	case errors.Is(err, upstream.ErrUnauthorized):
+		p.grants.revoke(rq.repo, rq.who)
+	case errors.Is(err, upstream.ErrNotFound):
+		p.grants.hide(rq.repo, rq.who)
+	}
 }
 
 // admit decides whether the client may have the blob, and finds out its size. A refusal

@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/upstream"
 )
 
 // as is the header of a client with this bearer token.
@@ -73,6 +74,8 @@ func TestCommonLayer(t *testing.T) {
 					one.img.repo + "/blobs/" + digestOf(one.other.config).String():    404,
 					one.img.repo + "/blobs/" + digestOf(one.other.layers[1]).String(): 404,
 				} {
+					k.do("GET", "/v2/a/app/manifests/v1", as("A")...).want(t, 200) // a moment ago each was let in
+					k.do("GET", "/v2/b/app/manifests/v1", as("B")...).want(t, 200)
 					k.do(method, "/v2/"+path, one.as...).want(t, want)
 				}
 			}
@@ -266,5 +269,28 @@ func TestForeignLayerNamesNothing(t *testing.T) {
 		k.registry.put("/v2/b/app/manifests/theft", ocispec.MediaTypeImageManifest, body)
 		k.do("GET", "/v2/b/app/manifests/theft", as("B")...).want(t, 200)
 		k.do("GET", "/v2/b/app/blobs/"+stolen.String(), as("B")...).want(t, 404)
+	}
+}
+
+// What upstream says in the middle of a download holds for the next request of the same client too.
+func TestRefusedDownloadEndsTheGrant(t *testing.T) {
+	for _, refusal := range []int{401, 403, 404} {
+		k := newKit(t, nil)
+		layer := pattern(1, 500_000)
+		img := k.registry.push(testRepo, "v1", layer)
+		d := digestOf(layer)
+		k.manifest("GET", "v1", as("x")...).want(t, 200)
+		k.blobs.update(func() {
+			k.blobs.content[d], k.blobs.rows[d] = layer, 200_000
+			k.blobs.failed[d] = &upstream.StatusError{Code: refusal}
+		})
+		if a := k.blob("GET", d, as("x")...); a.code != 200 || a.err == nil {
+			t.Errorf("%d: %d, %v", refusal, a.code, a.err)
+		}
+		k.registry.status(refusal)
+		k.manifest("GET", img.digest.String(), as("x")...).want(t, refusal)
+		k.blob("GET", d, as("x")...).want(t, refusal)
+		k.registry.status(503)
+		k.blob("GET", d, as("x")...).want(t, 503)
 	}
 }
