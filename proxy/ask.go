@@ -100,7 +100,10 @@ func (p *Proxy) ask(ctx context.Context, rq request, req upstream.Request) (*rep
 	switch code := rep.status; {
 	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
 		return nil, &outageError{registry: registry, status: code}
-	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+	case code == http.StatusUnauthorized:
+		p.recall.challenged(registry, rep.header.Values("WWW-Authenticate"))
+		p.grants.revoke(rq.repo, rq.who)
+	case code == http.StatusForbidden:
 		p.grants.revoke(rq.repo, rq.who)
 	case (code == http.StatusNotFound || code == http.StatusGone) && p.shown(rq):
 		p.grants.hide(rq.repo, rq.who)

@@ -240,6 +240,62 @@ func (d *door) stopsStrangers(t *testing.T, n *node, img pushed) {
 	}
 }
 
+// While the registry is away, a secret that it accepted lately pulls what is here, as containerd
+// does it: first without. Everybody else gets 503 or the old challenge, and so does everybody with --auth-stale 0.
+func TestPullsWhileTheRegistryIsAway(t *testing.T) {
+	for what, c := range map[string]struct {
+		scheme string
+		stale  time.Duration
+		pulls  bool
+	}{
+		"Basic": {"Basic", time.Hour, true}, "Basic, off": {"Basic", 0, false},
+		"Bearer": {"Bearer", time.Hour, false}, // what answers the challenge is a new token, which nobody accepted
+	} {
+		t.Run(what, func(t *testing.T) {
+			o := newOrigin(t)
+			o.push(t, "team/app", "v1", 300_000)
+			o.push(t, "other/app", "v1", 5000)
+			o.lock(t, c.scheme, 403, map[string]user{
+				"owner": {"right", []string{"team/app"}}, "neighbour": {"right", []string{"other/app"}},
+			})
+			cfg := settings(t, o)
+			cfg.AuthStale = c.stale
+			n := run(t, cfg)
+			for _, image := range []string{"team", "other"} {
+				name := map[string]string{"team": "owner", "other": "neighbour"}[image]
+				if err := n.pullAs(image+"/app:v1", name, "right"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.set(func() {
+				o.gate = func(w http.ResponseWriter, _ *http.Request) bool {
+					refuse(w, http.StatusServiceUnavailable, "UNAVAILABLE")
+					return true
+				}
+			})
+			if err := n.pullAs("team/app:v1", "owner", "right"); (err == nil) != c.pulls {
+				t.Errorf("the owner: %v", err)
+			}
+			for _, secret := range [][2]string{{"owner", "wrong"}, {"neighbour", "right"}, {"nobody", ""}, {"", ""}} {
+				if n.pullAs("team/app:v1", secret[0], secret[1]) == nil {
+					t.Errorf("%v pulls", secret)
+				}
+			}
+			if got := n.ask("GET", "/v2/team/app/manifests/v1?ns="+originName, "Authorization", "Basic bmVpZ2hib3VyOnJpZ2h0"); got.code != 503 {
+				t.Errorf("the neighbour gets %d", got.code)
+			}
+			want := 503
+			if c.pulls {
+				want = 401
+			}
+			got := n.ask("GET", "/v2/any/app/manifests/v1?ns="+originName)
+			if got.code != want || (got.header.Get("WWW-Authenticate") == `Basic realm="door"`) != c.pulls {
+				t.Errorf("nobody gets %d %v", got.code, got.header)
+			}
+		})
+	}
+}
+
 // A token that ends in the middle of a layer, together with the connection, costs a new token.
 func TestTokenEndsInMidLayer(t *testing.T) {
 	o := newOrigin(t)

@@ -26,6 +26,7 @@ type Proxy struct {
 	names    *names
 	tags     *tagBook
 	outages  outages
+	recall   recall
 	probes   chan probe
 	probed   *lru.Cache[upstream.Repository, time.Time] // when a repository was last put into probes
 	counters counters
@@ -53,6 +54,9 @@ func New(c Config, d Deps) (*Proxy, error) {
 		return nil, err
 	}
 	if p.tags, err = newTagBook(c); err != nil {
+		return nil, err
+	}
+	if p.recall, err = newRecall(); err != nil {
 		return nil, err
 	}
 	if p.probed, err = lru.New[upstream.Repository, time.Time](c.MaxGrants); err != nil {
@@ -136,8 +140,8 @@ func (p *Proxy) ended(ctx context.Context, kind Kind, outcome Outcome, caught an
 	panic(http.ErrAbortHandler)
 }
 
-// serve hands the request to the part that answers it. An error it returns was not yet
-// answered, unless it is an errAborted.
+// serve answers a request whose target was read. An error it returns was not yet answered,
+// unless it is an abortedError.
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target route) (Outcome, error) {
 	if target.kind == KindPing {
 		return p.servePing(w)
@@ -154,6 +158,18 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target route) (Out
 		accept: r.Header.Values("Accept"),
 		head:   r.Method == http.MethodHead,
 	}
+	outcome, err := p.answerOf(w, r, rq)
+	if _, out := errors.AsType[*outageError](err); out && credential.IsZero() {
+		if fail := p.recall.again(rq.repo.Registry, p.config.AuthStale); fail != nil {
+			return fail.Outcome, fail
+		}
+	}
+	return outcome, err
+}
+
+// answerOf hands the request to the part that answers it.
+func (p *Proxy) answerOf(w http.ResponseWriter, r *http.Request, rq request) (Outcome, error) {
+	target := rq.route
 	switch {
 	case target.kind == KindManifest && target.ref.IsTag():
 		return p.serveTag(w, r, rq)
