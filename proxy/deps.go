@@ -35,6 +35,9 @@ type Upstream interface {
 	ReadBlob(
 		ctx context.Context, src upstream.Source, d blob.Digest, size, off, n blob.ByteCount,
 	) (io.ReadCloser, error)
+	// ShowsCertificate reports whether requests to the registry carry a certificate of this node's
+	// own: then what the registry lets a stranger have here it may not let him have elsewhere.
+	ShowsCertificate(registry string) bool
 }
 
 // A Want is a blob that somebody asked for, with what it takes to get it.

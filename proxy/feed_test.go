@@ -70,6 +70,8 @@ func (u *directUpstream) ReadBlob(
 	return io.NopCloser(bytes.NewReader(u.bytes[off : off+n])), nil
 }
 
+func (u *directUpstream) ShowsCertificate(string) bool { return false }
+
 // A pull is one client's GET of one blob in a bubble.
 type pull struct {
 	t     *testing.T

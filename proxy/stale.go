@@ -171,7 +171,7 @@ func (p *Proxy) serveStaleManifest(ctx context.Context, w http.ResponseWriter, r
 // Lookup is this node's word to a member that asks about a tag or a digest: what upstream
 // itself told this node, never what members did. It reports false when it knows nothing.
 func (p *Proxy) Lookup(repo upstream.Repository, ref upstream.Reference) (Answer, bool) {
-	said := Answer{Public: p.grants.public(repo)}
+	said := Answer{Public: p.grants.public(repo) && !p.deps.Upstream.ShowsCertificate(repo.Registry)}
 	if d, ok := ref.Digest(); ok {
 		said.Digest = d
 		if _, named := p.names.lookup(repo, d, true); !named {

@@ -233,6 +233,30 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// An identified Upstream shows a certificate of the node's own.
+type identified struct{ Upstream }
+
+func (identified) ShowsCertificate(string) bool { return true }
+
+// What this node's own certificate opens is public to nobody else: not in the word to members, and
+// not after a restart without it.
+func TestOwnCertificateMakesNothingPublic(t *testing.T) {
+	file := TagFile(filepath.Join(t.TempDir(), "tags.json"))
+	k := newKit(t, func(_ *Config, d *Deps) { d.Upstream, d.Tags = identified{d.Upstream}, file })
+	img := k.registry.push(testRepo, "v1", pattern(1, 5000))
+	k.manifest("GET", "v1").want(t, 200)
+	if said, ok := k.proxy.Lookup(repository, upstream.DigestReference(img.digest)); !ok || said.Public {
+		t.Errorf("told to members: %+v, %v", said, ok)
+	}
+	k.proxy.saveTags()
+	saved, err := file.Load()
+	if err != nil || len(saved) != 1 || !saved[0].Public.IsZero() {
+		t.Errorf("saved %+v, %v", saved, err)
+	}
+	k.registry.status(503) // but here it is as before
+	k.manifest("GET", "v1").want(t, 200)
+}
+
 // Last known tags outlive the process, and so does that a repository is public.
 func TestTagsOutliveTheProcess(t *testing.T) {
 	file := TagFile(filepath.Join(t.TempDir(), "tags.json"))

@@ -89,10 +89,11 @@ func (p *Proxy) saveTags() {
 	out := make([]Tag, 0, len(keys))
 	for _, key := range keys {
 		if k, ok := p.tags.last.Peek(key); ok {
-			out = append(out, Tag{
-				Repository: key.repo, Name: key.name, Digest: k.Digest, MediaType: k.MediaType,
-				Seen: k.Seen, Public: p.grants.publicAt(key.repo),
-			})
+			tag := Tag{Repository: key.repo, Name: key.name, Digest: k.Digest, MediaType: k.MediaType, Seen: k.Seen}
+			if !p.deps.Upstream.ShowsCertificate(key.repo.Registry) { // it may be switched off by the time of Load
+				tag.Public = p.grants.publicAt(key.repo)
+			}
+			out = append(out, tag)
 		}
 	}
 	if err := p.deps.Tags.Save(out); err != nil {

@@ -44,6 +44,9 @@ type Config struct {
 	Listen string
 	// ListenAnywhere permits a Listen that other machines can reach.
 	ListenAnywhere bool
+	// ListenNames are the DNS names that a Host header may carry, besides localhost. Others are
+	// refused, against DNS rebinding.
+	ListenNames []string
 	// DataDir is the folder of the store and of what survives a restart.
 	DataDir string
 	// AdminSocket is the path of the unix socket that status, peers and layers ask.
@@ -60,6 +63,12 @@ type Config struct {
 	// Upstreams maps a registry ("docker.io") to the URL to read it from, where that is
 	// not https:// and the registry's own name.
 	Upstreams map[string]string
+	// CertsDir is the folder with the CAs and client certificates of registries, in the layout of
+	// containerd's certs.d. Empty is none.
+	CertsDir string
+	// CertsClient permits that registries are shown the client certificates in CertsDir, and so that every
+	// client of this node pulls with them.
+	CertsClient bool
 	// MetricsListen is where metrics and health are served, HOST:PORT. Empty is nowhere.
 	MetricsListen string
 	// Pprof adds Go's profiling endpoints to MetricsListen.

@@ -57,6 +57,14 @@ func (c Config) checkClients(k *check) {
 	case !c.ListenAnywhere && !isLoopback(c.Listen):
 		k.failf("listen", "%s is not a loopback address, and whoever reaches it can pull as this node's users; use 127.0.0.1, or set listen-anywhere to accept that", c.Listen)
 	}
+	for _, name := range c.ListenNames {
+		if !isHostName(name) {
+			k.failf("listen-name", "%q is not a DNS name, like mirror.example", name)
+		}
+	}
+	if strings.ContainsRune(c.CertsDir, 0) {
+		k.failf("certs-dir", "%q is not the path of a folder", c.CertsDir)
+	}
 	for _, registry := range sortedKeys(c.Upstreams) {
 		k.err("upstream", checkUpstream(registry, c.Upstreams[registry]))
 	}
@@ -147,6 +155,9 @@ func (c Config) Warnings() []string {
 	var warnings []string
 	if c.ListenAnywhere && !isLoopback(c.Listen) {
 		warnings = append(warnings, fmt.Sprintf("listen %s can be reached from other machines", c.Listen))
+	}
+	if c.CertsClient {
+		warnings = append(warnings, "certs-client is on: whoever reaches the client port pulls with the client certificates of this node")
 	}
 	if c.Pprof && c.MetricsListen != "" && !isLoopback(c.MetricsListen) {
 		warnings = append(warnings, fmt.Sprintf("pprof is served on %s, which other machines can reach", c.MetricsListen))

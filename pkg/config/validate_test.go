@@ -22,6 +22,10 @@ func TestValidate(t *testing.T) {
 		{"mapped loopback", func(c *config.Config) { c.Listen = "[::ffff:127.0.0.1]:0" }, "", ""},
 		{"localhost", func(c *config.Config) { c.Listen = "localhost:6050" }, "", ""},
 		{"host name", func(c *config.Config) { c.Listen = "example.org:6050" }, "listen", "must be an IP address"},
+		{"listen-name", func(c *config.Config) { c.ListenNames = []string{"mirror.example", "mirror"} }, "", ""},
+		{"listen-name with port", func(c *config.Config) { c.ListenNames = []string{"mirror:1"} }, "listen-name", "is not a DNS name"},
+		{"no certs-dir", func(c *config.Config) { c.CertsDir = "" }, "", ""},
+		{"certs-dir", func(c *config.Config) { c.CertsDir = "a\x00b" }, "certs-dir", "not the path of a folder"},
 		{"no port", func(c *config.Config) { c.Listen = "127.0.0.1" }, "listen", "is not HOST:PORT"},
 		{"port", func(c *config.Config) { c.Listen = "127.0.0.1:65536" }, "listen", "number up to 65535"},
 		{"metrics off", func(c *config.Config) { c.MetricsListen = "" }, "", ""},
@@ -93,9 +97,9 @@ func TestWarnings(t *testing.T) {
 	if w := c.Warnings(); len(w) != 0 {
 		t.Errorf("the defaults with a secret warn: %q", w)
 	}
-	c.Listen, c.ListenAnywhere, c.Pprof, c.MetricsListen = "10.0.0.1:6050", true, true, ":6052"
+	c.Listen, c.ListenAnywhere, c.Pprof, c.MetricsListen, c.CertsClient = "10.0.0.1:6050", true, true, ":6052", true
 	w := strings.Join(c.Warnings(), "\n")
-	if !strings.Contains(w, "listen 10.0.0.1:6050 can be reached") || !strings.Contains(w, "pprof is served on :6052") {
+	if !strings.Contains(w, "listen 10.0.0.1:6050 can be reached") || !strings.Contains(w, "pprof is served on :6052") || !strings.Contains(w, "certs-client is on") {
 		t.Errorf("got %q", w)
 	}
 }

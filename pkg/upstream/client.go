@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -22,7 +21,7 @@ const (
 type Client struct {
 	cfg       Config
 	bases     map[string]*url.URL
-	transport http.RoundTripper
+	trusts    *trusts
 	locations *lru.Cache[locationKey, location]
 	rangeless *lru.Cache[string, time.Time] // when a registry was last seen to ignore a range
 	stats     stats
@@ -44,18 +43,14 @@ func New(cfg Config) (*Client, error) {
 	if c.rangeless, err = lru.New[string, time.Time](maxRangeless); err != nil {
 		return nil, fmt.Errorf("remembering registries without ranges: %w", err)
 	}
-	if c.transport = c.cfg.RoundTripper; c.transport == nil {
-		c.transport = newTransport(c.cfg)
+	if c.trusts, err = newTrusts(c.cfg); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
 
 // Close closes the connections that no request uses.
-func (c *Client) Close() {
-	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
-}
+func (c *Client) Close() { c.trusts.close() }
 
 // base is where a registry is reached, and whether somebody configured that.
 func (c *Client) base(registry string) (_ *url.URL, configured bool) {

@@ -33,10 +33,20 @@ type Config struct {
 	StallTimeout time.Duration
 	// RootCAs are trusted for TLS. Nil means the system's.
 	RootCAs *x509.CertPool
+	// CertsDir is a folder in the layout of containerd's and Docker's certs.d: CAs that are trusted
+	// for one registry and what it redirects to, besides RootCAs. Files are read at the
+	// first request and once a minute. Empty means none. skip_verify is not followed.
+	CertsDir string
+	// ClientCerts has client certificates of CertsDir shown to their registry. Whoever may use
+	// the Client then acts as this node.
+	ClientCerts bool
+	// OnCertificates is told once of everything in CertsDir that is not followed: errors wrap
+	// ErrCertificates. It must not block or call the Client. Nil ignores it.
+	OnCertificates func(registry string, err error)
 	// UserAgent is sent with every request. Empty means "shoal".
 	UserAgent string
 	// RoundTripper replaces the transport, for tests: the timeouts on dialling, TLS and
-	// headers, and RootCAs, are then its own matter.
+	// headers, RootCAs and CertsDir are then its own matter.
 	RoundTripper http.RoundTripper
 }
 
@@ -45,6 +55,9 @@ func (c Config) withDefaults() Config {
 	c.TLSTimeout = defaulted(c.TLSTimeout, 10*time.Second)
 	c.HeaderTimeout = defaulted(c.HeaderTimeout, 30*time.Second)
 	c.StallTimeout = defaulted(c.StallTimeout, 30*time.Second)
+	if c.OnCertificates == nil {
+		c.OnCertificates = func(string, error) {}
+	}
 	if c.UserAgent == "" {
 		c.UserAgent = "shoal"
 	}

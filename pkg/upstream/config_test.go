@@ -64,7 +64,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s is reached at %s", registry, base)
 		}
 	}
-	tr, ok := c.transport.(*http.Transport)
+	tr, ok := c.trusts.shared.(*http.Transport)
 	if !ok || !tr.DisableCompression || !tr.ForceAttemptHTTP2 || tr.Proxy == nil || tr.ResponseHeaderTimeout != 30*time.Second || tr.TLSClientConfig.InsecureSkipVerify {
 		t.Errorf("transport %+v", tr)
 	}

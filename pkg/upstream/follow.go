@@ -81,7 +81,8 @@ func (c *Client) send(ctx context.Context, k call, at hop) (*answer, error) {
 		req.Header.Set("Authorization", k.credential.Authorization())
 	}
 	c.stats.asked(k.registry)
-	resp, err := c.transport.RoundTrip(req) //nolint:bodyclose // the answer's body closes it
+	base, _ := c.base(k.registry)
+	resp, err := c.trusts.transport(k.registry, base, at.trusted).RoundTrip(req) //nolint:bodyclose // the answer's body closes it
 	if err != nil {
 		why := ended(ctx)
 		cancel(errClosed)
