@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -130,6 +131,34 @@ func FuzzParseRoute(f *testing.F) {
 		again.ns = got.ns
 		if fail != nil || again != got {
 			t.Fatalf("%q: %+v, again %+v (%v)", target, got, again, fail)
+		}
+	})
+}
+
+// Whatever upstream calls the next page, it is one of the list that was asked for, on this server
+// and of the same registry.
+func FuzzLinkBack(f *testing.F) {
+	f.Add("/v2/o/r/tags/list?ns=reg%3A5000&n=2", `</v2/o/r/tags/list?last=b&n=2>; rel="next"`)
+	f.Fuzz(func(t *testing.T, target, link string) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil || u.Host != "" {
+			return
+		}
+		asked, fail := parseRoute(u, Config{}.withDefaults())
+		if fail != nil || asked.kind != KindTags {
+			return
+		}
+		back := linkBack(link, &http.Request{URL: u}, asked.ns)
+		if back == "" {
+			return
+		}
+		inner, ok := strings.CutSuffix(strings.TrimPrefix(back, "<"), `>; rel="next"`)
+		next, err := url.ParseRequestURI(inner)
+		if !ok || err != nil || strings.ContainsAny(back, "\r\n\x00") {
+			t.Fatalf("%q for %q: %v", back, link, err)
+		}
+		if got, fail := parseRoute(next, Config{}.withDefaults()); fail != nil || got != asked {
+			t.Fatalf("%q leads to %+v (%v), asked was %+v", back, got, fail, asked)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -216,4 +217,31 @@ func equal(got []Descriptor, want []reference) bool {
 		}
 	}
 	return true
+}
+
+// Whatever shape four megabytes have, reading them costs a bounded multiple of them.
+func TestBombsCostLittle(t *testing.T) {
+	fill := func(head, item, tail string) string {
+		n := (int(MaxBody) - len(head) - len(tail)) / len(item)
+		return head + strings.Repeat(item, n) + tail
+	}
+	descriptor := `{"digest":"` + expand("D1") + `","size":1,"annotations":{"a":"b"}},`
+	nested := strings.Repeat("[", maxDepth-2) + strings.Repeat("]", maxDepth-2) + ","
+	for name, body := range map[string]string{
+		"the same key":      fill(`{"schemaVersion":2`, `,"config":{"size":1}`, `}`),
+		"keys":              fill(`{"schemaVersion":2`, `,"aaaaaaaa":1`, `}`),
+		"descriptors":       fill(`{"schemaVersion":2,"manifests":[`, descriptor, `{}]}`),
+		"lists of nothing":  fill(`{"schemaVersion":2,"layers":[`, nested, `[]],"config":{}}`),
+		"children of lists": fill(`{"schemaVersion":2,"manifests":[{"digest":"`+expand("D1")+`","size":1,"platform":{"os":"a","x":[`, nested, `[]]}}]}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := Parse([]byte(body))
+			runtime.ReadMemStats(&after)
+			if cost := int(after.TotalAlloc - before.TotalAlloc); cost > 8*len(body) {
+				t.Errorf("%d bytes cost %d (%v)", len(body), cost, err)
+			}
+		})
+	}
 }
