@@ -200,7 +200,6 @@ func (p *Proxy) pass(w http.ResponseWriter, rq request, rep *reply) (Outcome, er
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(rep.body)))
-	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(rep.status)
 	n, _ := w.Write(rep.body) // the client may be gone
 	p.counters.sent.Add(uint64(n))

@@ -105,7 +105,6 @@ func blobHeader(h http.Header, d blob.Digest, contentType string, n blob.ByteCou
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("ETag", `"`+d.String()+`"`)
 	h.Set("Accept-Ranges", "bytes")
-	h.Set("X-Content-Type-Options", "nosniff")
 }
 
 // noneMatch reports whether an If-None-Match header names the etag (RFC 9110, section 13.1.2).

@@ -57,7 +57,6 @@ func (f *failure) write(w http.ResponseWriter) {
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("X-Content-Type-Options", "nosniff")
 	for _, c := range f.Challenges {
 		h.Add("WWW-Authenticate", c)
 	}

@@ -76,6 +76,8 @@ func (p *Proxy) guard(r *http.Request) *failure {
 	switch {
 	case !p.hosts.allows(r.Host):
 		return refused(http.StatusForbidden, "DENIED", "The Host header names another server than this one.")
+	case fromPage(r):
+		return refused(http.StatusForbidden, "DENIED", "The request comes from a web page, and this server is for registry clients.")
 	case len(r.RequestURI) > p.config.MaxURL || len(r.URL.Path)+len(r.URL.RawQuery) > p.config.MaxURL:
 		return refused(http.StatusRequestURITooLong, "UNSUPPORTED", "The request target is too long.")
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -86,6 +88,21 @@ func (p *Proxy) guard(r *http.Request) *failure {
 		return refused(http.StatusBadRequest, "UNSUPPORTED", "More than one Authorization header came.")
 	}
 	return nil
+}
+
+// fromPage reports whether a browser says that a page had it send the request (Fetch Metadata Request
+// Headers; RFC 6454, section 7). A page anywhere may have a browser on this node load an image from
+// this port, whatever it may read of the answer, and would have the node fetch from registries.
+func fromPage(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return len(r.Header.Values("Origin")) > 0 || site != "" && site != "none"
+}
+
+// confine has a browser take an answer for data. What a registry sends may call itself a page, and
+// would else run as one of this server's own.
+func confine(h http.Header) {
+	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
 }
 
 // leadsBack reports whether the registry is this server itself: asking it would be a loop.

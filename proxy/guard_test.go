@@ -92,6 +92,41 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// A web page in a browser on this node gets nothing and starts nothing; an address that somebody
+// typed gets data, never a page of this server's own.
+func TestWebPages(t *testing.T) {
+	k := newKit(t, nil)
+	page := []byte("<script>steal()</script>")
+	k.registry.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Content-Type", "text/html")
+		if strings.Contains(r.URL.Path, "gone") {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = w.Write(page)
+		return true
+	})
+	for _, header := range [][]string{
+		{"Origin", "https://evil.example"},
+		{"Origin", "null"},
+		{"Origin", ""},
+		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"},
+		{"Sec-Fetch-Site", "same-site"},
+		{"Sec-Fetch-Site", "same-origin"},
+	} {
+		k.manifest("GET", "v1", header...).want(t, 403)
+		k.do("GET", "/v2/", header...).want(t, 403)
+	}
+	if got := k.registry.asked(""); len(got) != 0 {
+		t.Errorf("a page had upstream asked %v", got)
+	}
+	for path, want := range map[string]int{"/manifests/v1": 200, "/manifests/gone": 404, "/tags/list": 200, "/blobs/sha512:" + strings.Repeat("ab", 64): 200} {
+		a := k.do("GET", "/v2/"+testRepo+path, "Sec-Fetch-Site", "none").want(t, want)
+		if !strings.HasPrefix(a.header.Get("Content-Security-Policy"), "sandbox;") || a.header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %v", path, a.header)
+		}
+	}
+}
+
 func TestHeadersAreBounded(t *testing.T) {
 	k := newKit(t, func(c *Config, _ *Deps) { c.MaxHeader = 8 << 10 })
 	a := k.do("GET", "/v2/", "X-Long", strings.Repeat("a", 32<<10))

@@ -43,7 +43,6 @@ func (p *Proxy) answer(w http.ResponseWriter, rq request, m found) (Outcome, err
 	h := w.Header()
 	h.Set("Content-Type", m.mediaType)
 	h.Set("Content-Length", strconv.FormatInt(int64(m.size), 10))
-	h.Set("X-Content-Type-Options", "nosniff")
 	if m.digest != "" {
 		h.Set("Docker-Content-Digest", m.digest)
 		h.Set("ETag", `"`+m.digest+`"`)

@@ -39,7 +39,6 @@ func (p *Proxy) serveList(w http.ResponseWriter, r *http.Request, rq request) (O
 	}
 	h.Set("Content-Type", rep.header.Get("Content-Type"))
 	h.Set("Content-Length", strconv.Itoa(len(rep.body)))
-	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
 	if !rq.head {
 		n, _ := w.Write(rep.body) // the client may be gone
@@ -109,7 +108,6 @@ func (p *Proxy) stream(w http.ResponseWriter, r *http.Request, rq request, res *
 	out := p.newSender(w, res.StatusCode, func(h http.Header) {
 		h.Set("Content-Type", octetStream)
 		h.Set("Docker-Content-Digest", rq.ref.String())
-		h.Set("X-Content-Type-Options", "nosniff")
 		if length >= 0 {
 			h.Set("Content-Length", strconv.FormatInt(int64(length), 10))
 		}

@@ -82,6 +82,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	kind, outcome := KindOther, OutcomeAborted
 	defer func() { p.ended(ctx, kind, outcome, recover()) }()
+	confine(w.Header())
 	if r.ContentLength != 0 {
 		hangUp(w)
 	}
