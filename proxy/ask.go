@@ -107,11 +107,11 @@ func (p *Proxy) ask(ctx context.Context, rq request, req upstream.Request) (*rep
 		p.grants.revoke(rq.repo, rq.who)
 	case (code == http.StatusNotFound || code == http.StatusGone) && p.shown(rq):
 		p.grants.hide(rq.repo, rq.who)
-	case code == http.StatusOK && (req.Endpoint == upstream.EndpointManifest || req.Endpoint == upstream.EndpointBlob):
-		p.grants.accept(rq.repo, rq.who)
-		if req.Endpoint == upstream.EndpointManifest {
-			p.wonder(rq)
-		}
+	case code == http.StatusOK && req.Endpoint == upstream.EndpointManifest:
+		p.grants.accept(rq.repo, rq.who, KindManifest)
+		p.wonder(rq)
+	case code == http.StatusOK && req.Endpoint == upstream.EndpointBlob:
+		p.grants.accept(rq.repo, rq.who, KindBlob)
 	}
 	return rep, nil
 }

@@ -147,10 +147,10 @@ func TestGrantsAreBounded(t *testing.T) {
 	}
 	r := route{}
 	for _, who := range []string{"a", "b", "c"} {
-		g.accept(r.repo, g.id(who))
+		g.accept(r.repo, g.id(who), KindManifest)
 		n.learn(r.repo, digestOf([]byte(who)), name{Size: 1, Upstream: true})
 	}
-	if g.fresh(r.repo, g.id("a")) || !g.fresh(r.repo, g.id("c")) {
+	if g.fresh(r.repo, g.id("a"), KindManifest) || !g.fresh(r.repo, g.id("c"), KindBlob) {
 		t.Error("the oldest grant was not the one to go")
 	}
 	if _, ok := n.lookup(r.repo, digestOf([]byte("a")), false); ok {

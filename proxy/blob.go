@@ -70,7 +70,7 @@ func (p *Proxy) admit(ctx context.Context, rq request) (Want, *reply, error) {
 		return want, nil, nil
 	}
 	n, named := p.names.lookup(rq.repo, rq.digest, true)
-	if named && n.Size >= 0 && p.grants.fresh(rq.repo, rq.who) {
+	if named && n.Size >= 0 && p.grants.fresh(rq.repo, rq.who, KindBlob) {
 		return take(n)
 	}
 	rep, err := p.ask(ctx, rq, blobRequest(rq.ref))
@@ -81,7 +81,7 @@ func (p *Proxy) admit(ctx context.Context, rq request) (Want, *reply, error) {
 	var out *outageError
 	switch {
 	case errors.As(err, &out):
-		if n, named = p.names.lookup(rq.repo, rq.digest, false); named && n.Size >= 0 && p.grants.lately(rq.repo, rq.who) {
+		if n, named = p.names.lookup(rq.repo, rq.digest, false); named && n.Size >= 0 && p.grants.lately(rq.repo, rq.who, KindBlob) {
 			return take(n)
 		}
 		return want, nil, err

@@ -108,7 +108,7 @@ func startPull(t *testing.T, size int, rangeHeader string, set func(p *pull)) *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy.grants.accept(repository, proxy.grants.anon)
+	proxy.grants.accept(repository, proxy.grants.anon, KindManifest)
 	proxy.names.learn(repository, p.d, name{Size: blob.ByteCount(size), Upstream: true})
 
 	listener := newPipeListener()

@@ -17,9 +17,13 @@ import (
 // that no table of the proxy holds a token. The absent header has one too.
 type credID [sha256.Size]byte
 
+// A grantKey is for KindManifest or KindBlob. Who may have a manifest may have the blobs that it
+// names; who may have a blob may have other blobs, but there are registries that guard only
+// their manifests.
 type grantKey struct {
 	repo upstream.Repository
 	cred credID
+	kind Kind
 }
 
 // grants remembers which credential upstream accepted for which repository, and when
@@ -63,15 +67,16 @@ func (g *grants) id(authorization string) credID {
 	return credID(mac.Sum(nil))
 }
 
-// accept notes that upstream answered a request for content of repo with cred by success.
-func (g *grants) accept(repo upstream.Repository, cred credID) {
-	g.accepted.Add(grantKey{repo, cred}, time.Now())
+// accept notes that upstream answered a request for content of this kind with cred by success.
+func (g *grants) accept(repo upstream.Repository, cred credID, kind Kind) {
+	g.accepted.Add(grantKey{repo, cred, kind}, time.Now())
 }
 
 // revoke notes that upstream answered 401 or 403. To a request without a credential that does
 // not say that the repository is not public: its registry may want a token from everybody.
 func (g *grants) revoke(repo upstream.Repository, cred credID) {
-	g.accepted.Remove(grantKey{repo, cred})
+	g.accepted.Remove(grantKey{repo, cred, KindManifest})
+	g.accepted.Remove(grantKey{repo, cred, KindBlob})
 	if cred == g.anon {
 		g.told.Remove(repo)
 	}
@@ -86,15 +91,15 @@ func (g *grants) hide(repo upstream.Repository, cred credID) {
 	}
 }
 
-// fresh reports whether upstream accepted cred for repo just now.
-func (g *grants) fresh(repo upstream.Repository, cred credID) bool {
-	return g.within(repo, cred, g.config.GrantTTL)
+// fresh reports whether upstream accepted cred for content of this kind just now.
+func (g *grants) fresh(repo upstream.Repository, cred credID, kind Kind) bool {
+	return g.within(repo, cred, kind, g.config.GrantTTL)
 }
 
-// lately reports whether cred may read repo while upstream cannot be asked: it was accepted
-// within AuthStale, or anybody may.
-func (g *grants) lately(repo upstream.Repository, cred credID) bool {
-	if cred != g.anon && g.within(repo, cred, g.config.AuthStale) {
+// lately reports whether cred may have content of this kind while upstream cannot be asked: it
+// was accepted within AuthStale, or anybody may.
+func (g *grants) lately(repo upstream.Repository, cred credID, kind Kind) bool {
+	if cred != g.anon && g.within(repo, cred, kind, g.config.AuthStale) {
 		return true
 	}
 	if g.public(repo) {
@@ -111,7 +116,7 @@ func (g *grants) public(repo upstream.Repository) bool {
 
 // publicAt is when upstream last let anybody have content of repo; zero for never.
 func (g *grants) publicAt(repo upstream.Repository) time.Time {
-	at, _ := g.accepted.Get(grantKey{repo, g.anon})
+	at, _ := g.accepted.Get(grantKey{repo, g.anon, KindManifest})
 	if open, ok := g.open.Get(repo); ok && open.After(at) {
 		return open
 	}
@@ -131,8 +136,12 @@ func (g *grants) keepOut(repo upstream.Repository) { g.open.Remove(repo) }
 // toldPublic notes that most members call repo public.
 func (g *grants) toldPublic(repo upstream.Repository) { g.told.Add(repo, time.Now()) }
 
-func (g *grants) within(repo upstream.Repository, cred credID, ttl time.Duration) bool {
-	at, ok := g.accepted.Get(grantKey{repo, cred})
+func (g *grants) within(repo upstream.Repository, cred credID, kind Kind, ttl time.Duration) bool {
+	at, ok := g.accepted.Get(grantKey{repo, cred, KindManifest})
+	if ok && time.Since(at) < ttl {
+		return true
+	}
+	at, ok = g.accepted.Get(grantKey{repo, cred, kind})
 	return ok && time.Since(at) < ttl
 }
 

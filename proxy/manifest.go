@@ -151,7 +151,7 @@ func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, rq request
 // now, and showed the digest to belong to it.
 func (p *Proxy) authorized(rq request) bool {
 	_, named := p.names.lookup(rq.repo, rq.digest, true)
-	return named && p.grants.fresh(rq.repo, rq.who)
+	return named && p.grants.fresh(rq.repo, rq.who, KindManifest)
 }
 
 // serveAuthorized answers with a manifest that upstream lets this client have: from the

@@ -72,7 +72,7 @@ func (p *Proxy) servePassed(w http.ResponseWriter, r *http.Request, rq request) 
 	defer res.Body.Close() //nolint:errcheck // the answer was read, or the error is reported
 	switch code := res.StatusCode; {
 	case code == http.StatusOK, code == http.StatusPartialContent:
-		p.grants.accept(rq.repo, rq.who)
+		p.grants.accept(rq.repo, rq.who, KindBlob)
 		return p.stream(w, r, rq, res)
 	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
 		return OutcomeUnavailable, &outageError{registry: registry, status: code}

@@ -294,3 +294,31 @@ func TestRefusedDownloadEndsTheGrant(t *testing.T) {
 		k.blob("GET", d, as("x")...).want(t, 503)
 	}
 }
+
+// Some registries guard their manifests and leave their blobs open to whoever knows a digest. What
+// opened a blob opens no manifest, neither now nor while the registry is away, and makes nothing public.
+func TestABlobOpensNoManifest(t *testing.T) {
+	for _, who := range [][]string{nil, as("stranger")} {
+		k := newKit(t, nil)
+		img := k.registry.push(testRepo, "v1", pattern(1, 5000))
+		layer := digestOf(img.layers[0])
+		k.blobs.hold(img.layers[0])
+		k.registry.answer(func(w http.ResponseWriter, r *http.Request) bool {
+			guarded := strings.Contains(r.URL.Path, "/manifests/") && r.Header.Get("Authorization") != "Bearer owner"
+			if guarded {
+				w.WriteHeader(http.StatusForbidden)
+			}
+			return guarded
+		})
+		k.manifest("GET", "v1", as("owner")...).want(t, 200)
+		k.blob("GET", layer, who...).want(t, 200)
+		k.manifest("GET", img.digest.String(), who...).want(t, 403)
+		k.blob("GET", layer, who...).want(t, 200)
+		if said, _ := k.proxy.Lookup(repository, upstream.DigestReference(img.digest)); said.Public {
+			t.Error("called public")
+		}
+		k.registry.status(503)
+		k.manifest("GET", img.digest.String(), who...).want(t, 503)
+		k.manifest("GET", "v1", who...).want(t, 503)
+	}
+}

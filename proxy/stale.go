@@ -86,7 +86,7 @@ func (p *Proxy) serveStaleTag(ctx context.Context, w http.ResponseWriter, rq req
 	if p.config.StaleTags == StaleOff || ctx.Err() != nil {
 		return OutcomeUnavailable, cause
 	}
-	if last, ok := p.tags.lookup(rq.repo, rq.ref.String()); ok && p.grants.lately(rq.repo, rq.who) {
+	if last, ok := p.tags.lookup(rq.repo, rq.ref.String()); ok && p.grants.lately(rq.repo, rq.who, KindManifest) {
 		if body, mediaType := p.stored(last.Digest); body != nil {
 			p.names.learn(rq.repo, last.Digest, name{Size: blob.ByteCount(len(body)), Upstream: true})
 			p.begin(rq, last.Digest, body, true)
@@ -125,7 +125,7 @@ func (p *Proxy) answerStale(w http.ResponseWriter, rq request, m found, age time
 // mayAnyway reports whether the client may read the repository while upstream cannot be
 // asked, by what this node saw or by what most members say.
 func (p *Proxy) mayAnyway(rq request, said answers) bool {
-	if p.grants.lately(rq.repo, rq.who) {
+	if p.grants.lately(rq.repo, rq.who, KindManifest) {
 		return true
 	}
 	if p.config.StaleTags == StaleMembers && said.public() {
@@ -142,7 +142,7 @@ func (p *Proxy) serveStaleManifest(ctx context.Context, w http.ResponseWriter, r
 		return OutcomeUnavailable, cause
 	}
 	known, named := p.names.lookup(rq.repo, rq.digest, false)
-	if named && p.grants.lately(rq.repo, rq.who) { // or what is here is not looked for: it could show
+	if named && p.grants.lately(rq.repo, rq.who, KindManifest) { // or what is here is not looked for: it could show
 		if body, mediaType := p.stored(rq.digest); body != nil {
 			p.begin(rq, rq.digest, body, known.Upstream)
 			return p.answer(w, rq, newFound(rq.digest, mediaType, body))
