@@ -114,9 +114,12 @@ func (s *scanner) challenge() (Challenge, error) {
 func (s *scanner) token68() (string, bool) {
 	rest := *s
 	token := rest.take(isToken68)
+	if token == "" { // "=" only fills up
+		return "", false
+	}
 	token += rest.take(func(c byte) bool { return c == '=' })
 	rest.skip(" \t")
-	if token == "" || rest != "" && rest[0] != ',' {
+	if rest != "" && rest[0] != ',' {
 		return "", false
 	}
 	*s = rest

@@ -84,7 +84,7 @@ func TestParseChallenges(t *testing.T) {
 		t.Errorf("%+v, %v", two, err)
 	}
 	for _, s := range []string{
-		`"x"`, `Bearer realm="x`, `Bearer realm=,a=b`, `Bearer a=b,realm=`, `Bearer realm="a" service="b"`, `Bearer realm=a,realm=b`, `=`, `Bearer"x"`, `Bearer realm="\`,
+		`"x"`, `Bearer realm="x`, `Bearer realm=,a=b`, `Bearer a=b,realm=`, `Bearer realm="a" service="b"`, `Bearer realm=a,realm=b`, `=`, `a =`, `a ==`, `Bearer"x"`, `Bearer realm="\`,
 		strings.Repeat("a,", maxChallenges+1), strings.Repeat("a", maxChallengeBytes+1), "Bearer realm=https://unquoted",
 		"Bearer " + strings.Repeat("a", maxChallengeParams) + "0=x" + manyParams(maxChallengeParams+1),
 	} {
