@@ -116,7 +116,14 @@ func (n *node) open() (err error) {
 	if n.store, err = store.Open(store.Config{Dir: n.cfg.DataDir, MaxBytes: n.cfg.StoreMaxSize, Log: n.log}); err != nil {
 		return err
 	}
-	upstreams := upstream.Config{Upstreams: n.cfg.Upstreams, UserAgent: "shoal/" + n.build.Version}
+	upstreams := upstream.Config{
+		Upstreams: n.cfg.Upstreams, UserAgent: "shoal/" + n.build.Version,
+		CertsDir: n.cfg.CertsDir, ClientCerts: n.cfg.CertsClient,
+		OnCertificates: func(registry string, err error) {
+			n.log.Warn("certificates are not followed", "registry", registry, "err", err)
+			n.warnings.add("certificates", err.Error())
+		},
+	}
 	if n.upstream, err = upstream.New(upstreams); err != nil {
 		return err
 	}
@@ -182,7 +189,7 @@ func (n *node) proxyConfig() proxy.Config {
 		return d
 	}
 	return proxy.Config{
-		Listen: n.cfg.Listen, StaleTags: proxy.StaleTags(n.cfg.StaleTags),
+		Listen: n.cfg.Listen, Hosts: n.cfg.ListenNames, StaleTags: proxy.StaleTags(n.cfg.StaleTags),
 		GrantTTL: n.cfg.AuthGrant, AuthStale: never(n.cfg.AuthStale), StalePublic: never(n.cfg.AuthStale),
 	}
 }

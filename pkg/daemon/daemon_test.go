@@ -3,13 +3,16 @@ package daemon
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -93,6 +96,36 @@ func TestARestartedNodeSeeds(t *testing.T) {
 	if err := second.pull(soon(t), r); err != nil {
 		t.Error(err)
 	}
+}
+
+// A registry with a CA of its own is read over TLS with what certs-dir holds, and what is not
+// followed there stands in the status.
+func TestCertificatesOfARegistry(t *testing.T) {
+	r := newRegistry(t, 100_000)
+	secure := httptest.NewTLSServer(r)
+	t.Cleanup(secure.Close)
+	c := settings(t, r)
+	c.CertsDir = t.TempDir()
+	c.Upstreams["registry.test"] = secure.URL
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
+	folder := filepath.Join(c.CertsDir, "registry.test")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"ca.pem": string(ca), "hosts.toml": "[host.\"" + secure.URL + "\"]\nca = \"ca.pem\"\nskip_verify = true"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := start(t, c)
+	if err := d.pull(soon(t), r); err != nil {
+		t.Fatal(err)
+	}
+	d.until(t, "the warning", func(s admin.Status) bool {
+		return slices.ContainsFunc(s.Warnings, func(w admin.Warning) bool {
+			return w.Code == "certificates" && strings.Contains(w.Message, "skip_verify")
+		})
+	})
 }
 
 func TestAloneWithoutASecret(t *testing.T) {
