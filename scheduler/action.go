@@ -56,7 +56,8 @@ type RefuseBusy struct {
 	Chunk blob.ChunkIndex
 }
 
-// TellHave tells the peers which R and V chunks this node holds, in addition to those told before.
+// TellHave tells the peers which R and V chunks this node holds, in addition to those told
+// before; some may be told again.
 type TellHave struct {
 	Blob   blob.Digest
 	Peers  []PeerID
@@ -120,6 +121,13 @@ type AuditChunk struct {
 	Chunk blob.ChunkIndex
 }
 
+// ReadHead reads the first Length bytes of the blob from upstream, for clients alone: a chunk
+// for each node of a swarm that waits long would be read many times over. Answered by HeadRead.
+type ReadHead struct {
+	Blob   blob.Digest
+	Length blob.ByteCount
+}
+
 // DropChunk forgets the stored bytes of the chunk. Not answered.
 type DropChunk struct {
 	Blob  blob.Digest
@@ -169,6 +177,7 @@ func (CancelRead) action()   {}
 func (CheckLink) action()    {}
 func (HashPrefix) action()   {}
 func (AuditChunk) action()   {}
+func (ReadHead) action()     {}
 func (DropChunk) action()    {}
 func (DropChain) action()    {}
 func (Release) action()      {}

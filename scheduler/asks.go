@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 
 	"github.com/shoal-project/shoal/pkg/blob"
@@ -18,6 +19,8 @@ type ask struct {
 type asks struct {
 	open   []*ask // oldest first
 	window int    // how many may be open, times windowUnit
+	lap    lap
+	best   best
 	took   []Time // the latest answers' durations, as a ring
 	tookAt int
 	p95    Time // of took; 0 without any
@@ -28,27 +31,34 @@ const (
 	// windowUnit lets the window grow by a fraction for each answer.
 	windowUnit = 16
 	samples    = 32
-	// endgame is how few chunks may be left for a second peer to be tried at the p95.
-	endgame = 4
-	// maxHedges bounds the changes of peer for one slow chunk.
-	maxHedges = 2
-	// hedgeMin is the least age of an ask that is called slow.
-	hedgeMin = 200 * millisecond
-	// maxAvoid bounds the peers remembered for one chunk.
-	maxAvoid = 8
+	// slowAnswer is how long an answer may take before the window shrinks: with more
+	// underway, everything would only wait longer.
+	slowAnswer = 2 * second
+	// fewAsks is what one peer is asked for at a time where many have something.
+	fewAsks = 2
 )
 
 // ask asks peers for chunks while the window has room: the rarest first with random
-// ties, or, with a chain, tail first, because only what is anchored may be passed on.
+// ties, or, with a chain, tail first along the line, because only what is anchored may
+// be passed on.
 func (m *Machine) ask(s *swarm) {
 	if s.mend.solo {
 		return
 	}
 	if s.asks.window == 0 {
-		s.asks.window = m.cfg.AsksMin * windowUnit
+		s.asks.window = min(2*m.cfg.AsksMin, m.cfg.AsksMax) * windowUnit
 	}
-	for len(s.asks.open) < s.asks.window/windowUnit && m.anyAskable(s) {
-		i, p := m.nextAsk(s)
+	m.arrange(s) // it says whether this node verifies
+	choose := m.rarest
+	if s.proof.has {
+		choose = m.alongLine
+	}
+	for len(s.asks.open) < m.askRoom(s) {
+		each := m.asksEach(s)
+		if each == 0 {
+			return
+		}
+		i, p := choose(s, each)
 		if p == nil {
 			return
 		}
@@ -56,64 +66,89 @@ func (m *Machine) ask(s *swarm) {
 	}
 }
 
-// anyAskable reports whether some peer has room for an ask, and wakes for those that rest.
-func (m *Machine) anyAskable(s *swarm) bool {
-	found := false
+// askRoom is how many asks of the blob may be open: its own window, and its share of what
+// this node may have open over all blobs.
+func (m *Machine) askRoom(s *swarm) int {
+	return min(s.asks.window/windowUnit, max(fewAsks, m.cfg.AsksAll/max(1, m.downloads())))
+}
+
+func (m *Machine) downloads() int {
+	n := 0
+	for _, s := range m.order {
+		if !s.proven {
+			n++
+		}
+	}
+	return n
+}
+
+// asksEach is how many asks one peer may have, or 0 if nobody can be asked now. It wakes
+// for peers that rest.
+func (m *Machine) asksEach(s *swarm) int {
+	useful, rested := 0, false
 	for _, p := range s.sorted {
 		switch {
-		case p.asks >= m.cfg.AsksPerPeer || p.count == 0:
+		case p.count == 0:
+			continue
 		case m.now < p.restUntil:
 			m.wakeAt(s, p.restUntil)
 		default:
-			found = true
+			rested = true
 		}
+		useful++
 	}
-	return found
+	if !rested {
+		return 0
+	}
+	return min(max(fewAsks, s.asks.window/windowUnit/useful), m.cfg.AsksPerPeer)
 }
 
-func (m *Machine) askable(p *peer) bool { return p.asks < m.cfg.AsksPerPeer && m.now >= p.restUntil }
+func (m *Machine) askable(p *peer, each int) bool {
+	return p.asks < each && p.count > 0 && m.now >= p.restUntil
+}
 
-// nextAsk chooses the chunk to ask for next, and of whom.
-func (m *Machine) nextAsk(s *swarm) (blob.ChunkIndex, *peer) {
-	if s.proof.has {
-		for i := s.n - 1; i >= 0; i-- {
-			if m.wanted(s, i) {
-				if p := m.bestPeer(s, i, nil); p != nil {
-					return i, p
+// rarest chooses the chunk that the fewest have, and who is asked for it. Whoever verifies
+// goes from the front on, so that it hashes while it downloads. With a chain only what lies
+// before a gap of its holder's is of this kind: the holder read it from upstream itself.
+func (m *Machine) rarest(s *swarm, each int) (blob.ChunkIndex, *peer) {
+	best := blob.ChunkIndex(-1)
+	for _, p := range s.sorted {
+		if !m.askable(p, each) || p.seeder() && !s.proof.refuted[p.id] && !m.due(s, p.joined+chainDue) {
+			continue
+		}
+		for w := range s.wanted.Words() {
+			for word := s.wanted.Word(w) & p.has.Word(w); word != 0; word &= word - 1 {
+				i := blob.ChunkIndex(w*64 + bits.TrailingZeros64(word))
+				if s.onOffer(p, i) && (best < 0 || s.rarer(i, best)) {
+					best = i
 				}
 			}
 		}
+	}
+	if best < 0 {
 		return 0, nil
 	}
-	var best blob.ChunkIndex
-	var from *peer
-	for i := range s.n {
-		if !m.wanted(s, i) || from != nil && !s.rarer(i, best) {
-			continue
-		}
-		if p := m.bestPeer(s, i, nil); p != nil {
-			best, from = i, p
-		}
-	}
-	return best, from
+	return best, m.bestPeer(s, best, each, s.onOffer)
+}
+
+// onOffer reports whether a peer may be asked for a chunk that it has, outside the line.
+func (s *swarm) onOffer(p *peer, i blob.ChunkIndex) bool {
+	return p.has.Has(i) && (!s.proof.has || i < p.suffix) && !slices.Contains(s.chunks[i].avoid, p.id)
 }
 
 func (s *swarm) rarer(a, b blob.ChunkIndex) bool {
+	if s.proof.first {
+		return a < b
+	}
 	return cmp.Or(cmp.Compare(s.holders[a], s.holders[b]), cmp.Compare(s.chunks[a].tie, s.chunks[b].tie)) < 0
 }
 
-// wanted reports whether a chunk should be asked of peers.
-func (m *Machine) wanted(s *swarm, i blob.ChunkIndex) bool {
-	c := &s.chunks[i]
-	return c.state == missing && c.ask == nil && s.holders[i] > 0 && !m.comingSoon(s, i)
-}
-
-// bestPeer chooses who is asked for a chunk: same zone first, then whoever should
-// deliver it soonest. It returns nil when nobody can be asked now.
-func (m *Machine) bestPeer(s *swarm, i blob.ChunkIndex, except *peer) *peer {
+// bestPeer chooses who is asked for a chunk, of those that may be: same zone first, then
+// whoever should deliver it soonest. It returns nil when nobody can be asked now.
+func (m *Machine) bestPeer(s *swarm, i blob.ChunkIndex, each int, may func(*peer, blob.ChunkIndex) bool) *peer {
 	var best *peer
 	for _, p := range s.sorted {
-		if p == except || !m.askable(p) || !p.has.Has(i) || slices.Contains(s.chunks[i].avoid, p.id) {
+		if !m.askable(p, each) || !may(p, i) {
 			continue
 		}
 		if best == nil || m.better(s, i, p, best) {
@@ -148,6 +183,7 @@ func (m *Machine) startAsk(s *swarm, p *peer, i blob.ChunkIndex) {
 	}
 	s.asks.open = append(s.asks.open, a)
 	s.chunks[i].ask = a
+	s.refresh(i)
 	p.asks++
 	m.wakeAt(s, m.now+m.askTimeout(s))
 	m.do(AskPeer{Blob: s.blob, Peer: p.id, Chunk: i})
@@ -157,6 +193,7 @@ func (m *Machine) startAsk(s *swarm, p *peer, i blob.ChunkIndex) {
 func (s *swarm) closeAsk(a *ask) {
 	s.asks.open = slices.DeleteFunc(s.asks.open, func(b *ask) bool { return a == b })
 	s.chunks[a.chunk].ask = nil
+	s.refresh(a.chunk)
 	a.peer.asks--
 }
 
@@ -168,11 +205,12 @@ func (m *Machine) cancelAsk(s *swarm, a *ask) {
 
 // avoidPeer has a chunk no longer asked of a peer.
 func (s *swarm) avoidPeer(i blob.ChunkIndex, id PeerID) {
+	const most = 8
 	c := &s.chunks[i]
 	if id == "" || slices.Contains(c.avoid, id) {
 		return
 	}
-	if len(c.avoid) >= maxAvoid {
+	if len(c.avoid) >= most {
 		c.avoid = c.avoid[1:]
 	}
 	c.avoid = append(c.avoid, id)
@@ -190,13 +228,34 @@ func (m *Machine) chunkArrived(s *swarm, ev ChunkArrived) {
 	}
 	m.gain(s, ev.Chunk, quarantined)
 	c.sender = ev.Peer
-	s.asks.pace.bytes += s.geometry.Length(ev.Chunk)
+	s.asks.best.add(m.now, int64(s.geometry.Length(ev.Chunk)))
+	s.asks.pace.bytes += int64(s.geometry.Length(ev.Chunk))
+}
+
+// A best is the most that came from peers within a second.
+type best struct {
+	rate  int64 // bytes a second; 0: not known yet
+	since Time
+	bytes int64
+}
+
+func (b *best) add(now Time, bytes int64) {
+	b.bytes += bytes
+	took := now - b.since
+	if took < second {
+		return
+	}
+	if took < 2*second { // or there was a pause
+		b.rate = max(b.rate, b.bytes*int64(second)/int64(took))
+	}
+	b.since, b.bytes = now, 0
 }
 
 // measure learns from an answer how fast peer and swarm are.
 func (m *Machine) measure(s *swarm, a *ask) {
 	p, took := a.peer, max(m.now-a.at, millisecond)
-	p.strikes, p.refusals = 0, 0
+	p.strikes, p.refusals, p.failing = 0, 0, never
+	m.recount(s, p)
 	rate := max(1, int64(s.geometry.Length(a.chunk))*int64(second)/int64(took))
 	if p.rate > 0 {
 		rate = max(1, (3*p.rate+rate)/4)
@@ -211,111 +270,9 @@ func (m *Machine) measure(s *swarm, a *ask) {
 	}
 	sorted := slices.Sorted(slices.Values(k.took))
 	k.p95 = sorted[len(sorted)*95/100]
-	k.window = min(k.window+windowUnit/4, m.cfg.AsksMax*windowUnit)
-}
-
-// askTimeout is how long an ask may go unanswered.
-func (m *Machine) askTimeout(s *swarm) Time {
-	t := 3 * s.asks.p95
-	if s.asks.p95 == 0 {
-		t = m.cfg.AskTimeMin + s.slowChunk()
-	}
-	return min(max(t, m.cfg.AskTimeMin), m.cfg.AskTimeMax)
-}
-
-// A pace is what peers deliver while something is asked of them.
-type pace struct {
-	since Time
-	bytes blob.ByteCount
-	slow  bool // less than slowRate, the last time it was looked at
-}
-
-// slowRate is the least that a swarm must deliver, in bytes a second, to be left alone.
-const slowRate = blob.MiB
-
-// slowSwarm reports whether peers deliver less than slowRate while this node asks them.
-func (m *Machine) slowSwarm(s *swarm) bool {
-	p := &s.asks.pace
-	if len(s.asks.open) == 0 {
-		return false
-	}
-	if at := p.since + m.patience(s); m.now < at {
-		m.wakeAt(s, at)
-		return p.slow
-	}
-	seconds := max(1, int64((m.now-p.since)/second))
-	*p = pace{since: m.now, slow: int64(p.bytes)/seconds < int64(slowRate)}
-	return p.slow
-}
-
-// slowChunk is how long a chunk takes at slowRate.
-func (s *swarm) slowChunk() Time {
-	return Time(int64(s.geometry.ChunkSize()) * int64(second) / int64(slowRate))
-}
-
-// expireAsks gives up on asks without an answer, and on peers that leave several in a row.
-func (m *Machine) expireAsks(s *swarm) {
-	timeout := m.askTimeout(s)
-	for _, a := range slices.Clone(s.asks.open) {
-		if s.chunks[a.chunk].ask != a {
-			continue // its peer was disconnected in this loop
-		}
-		if at := a.at + timeout; m.now < at {
-			m.wakeAt(s, at)
-			continue
-		}
-		m.cancelAsk(s, a)
-		s.avoidPeer(a.chunk, a.peer.id)
-		s.asks.window = max(s.asks.window/2, m.cfg.AsksMin*windowUnit)
-		a.peer.strikes++
-		a.peer.restUntil = m.now + second
-		if a.peer.strikes >= maxStrikes || a.peer.rate == 0 && a.peer.strikes >= maxStrikes-1 {
-			shun(s.hood.struck, a.peer.id, m.now, m.now+minute)
-			m.disconnect(s, a.peer)
-		}
-	}
-}
-
-// peerRefused takes a busy answer: the peer rests, and the chunk may be asked of others.
-func (m *Machine) peerRefused(s *swarm, ev PeerRefused) {
-	if s.proven || !s.geometry.Valid(ev.Chunk) {
-		return
-	}
-	a := s.chunks[ev.Chunk].ask
-	if a == nil || a.peer.id != ev.Peer {
-		return
-	}
-	s.closeAsk(a)
-	p := a.peer
-	if m.now < p.restUntil {
-		return // the same refusal, of another chunk
-	}
-	pause := 50 * millisecond << min(p.refusals, 5)
-	p.refusals++
-	p.restUntil = m.now + pause/2 + Time(m.random.Int64N(int64(pause)))
-}
-
-// hedge moves the last few chunks from a slow peer to another at the p95 of latencies.
-func (m *Machine) hedge(s *swarm) {
-	if s.missing > endgame || s.asks.p95 == 0 || s.mend.solo {
-		return
-	}
-	slow := max(s.asks.p95+s.asks.p95/2, hedgeMin)
-	for _, a := range slices.Clone(s.asks.open) {
-		c := &s.chunks[a.chunk]
-		if c.hedges >= maxHedges {
-			continue
-		}
-		if at := a.at + slow; m.now < at {
-			m.wakeAt(s, at)
-			continue
-		}
-		p := m.bestPeer(s, a.chunk, a.peer)
-		if p == nil {
-			continue
-		}
-		c.hedges++
-		m.cancelAsk(s, a)
-		m.startAsk(s, p, a.chunk)
+	if took > slowAnswer {
+		k.window = max(k.window-windowUnit/4, m.cfg.AsksMin*windowUnit)
+	} else {
+		k.window = min(k.window+windowUnit/4, m.cfg.AsksMax*windowUnit)
 	}
 }

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"math/bits"
 	"slices"
 
 	"github.com/shoal-project/shoal/pkg/blob"
@@ -14,14 +15,16 @@ type check struct {
 
 // proof is how far the download is proven.
 type proof struct {
+	first    bool   // this node verifies: it is among the first to be served while there is no chain
 	has      bool   // there is a chain to check links under
 	supplier PeerID // whose
 	waiting  []PeerID
 	refuted  map[PeerID]bool // whose chains are not believed any more
 	checks   map[check]bool
-	linked   int  // links that hold under the chain
-	broken   int  // links that did not, without an audit
-	audited  bool // the chain's one audit is spent
+	linked   int      // links that hold under the chain
+	broken   int      // links that did not, without an audit
+	audited  bool     // the chain's one audit is spent
+	convicts []PeerID // who sent bytes that proven links refuse, to be quarantined
 
 	prefix    prefix
 	releasing bool
@@ -69,16 +72,22 @@ func (m *Machine) chainArrived(s *swarm, from PeerID) {
 	p.waiting = append(p.waiting, from)
 }
 
+// adopt takes the chain that waits longest as the one that links are checked under.
+func (m *Machine) adopt(s *swarm) {
+	p := &s.proof
+	if !p.has && len(p.waiting) > 0 && s.mend.stage == mendNothing && !p.releasing && !s.mend.solo {
+		p.supplier, p.has = p.waiting[0], true
+		p.waiting = p.waiting[1:]
+		s.asks.lap.at = m.now
+	}
+}
+
 // verify moves the proof on: links under a chain, tail first, or else the prefix. Once
 // everything is linked the store is asked to close the chain.
 func (m *Machine) verify(s *swarm) {
 	p := &s.proof
 	if s.mend.stage != mendNothing || p.releasing {
 		return
-	}
-	if !p.has && len(p.waiting) > 0 && !s.mend.solo {
-		p.supplier, p.has = p.waiting[0], true
-		p.waiting = p.waiting[1:]
 	}
 	if m.allLinked(s) {
 		p.releasing = true
@@ -96,38 +105,59 @@ func (m *Machine) allLinked(s *swarm) bool {
 	if s.missing > 0 || s.mend.audits > 0 || s.proof.prefix.busy {
 		return false
 	}
-	if !s.proof.has && s.proof.prefix.next == s.n {
-		return true
+	return s.open == 0 || !s.proof.has && s.proof.prefix.next == s.n
+}
+
+// setLinked records whether the link of a chunk holds.
+func (s *swarm) setLinked(i blob.ChunkIndex, holds bool) {
+	c := &s.chunks[i]
+	c.linked = holds
+	switch {
+	case !holds && c.state != missing:
+		if s.unlinked.Add(i) {
+			s.open++
+		}
+	case s.unlinked.Has(i):
+		s.unlinked.Remove(i)
+		s.open--
 	}
-	return !slices.ContainsFunc(s.chunks, func(c chunk) bool { return !c.linked })
 }
 
 // checkLinks has links checked from the tail down, so that what is anchored grows. What
 // this node hashed from the IV itself comes last: the store may find that it fits.
 func (m *Machine) checkLinks(s *swarm) {
 	p := &s.proof
-	front := p.prefix.next
-	for _, part := range [][2]blob.ChunkIndex{{front, s.n}, {0, front}} {
-		whole := true
-		for i := part[1] - 1; i >= part[0]; i-- {
-			c := &s.chunks[i]
-			if c.linked {
+	if m.checkDown(s, p.prefix.next, s.n) && s.missing == 0 {
+		m.checkDown(s, 0, p.prefix.next)
+	}
+}
+
+// checkDown has the links of the chunks from end down to first checked as far as there are
+// hashers, and reports whether all of those that are here hold.
+func (m *Machine) checkDown(s *swarm, first, end blob.ChunkIndex) (all bool) {
+	p := &s.proof
+	all = true
+	for w := s.unlinked.Words() - 1; w >= int(first/64); w-- {
+		for word := s.unlinked.Word(w); word != 0; {
+			bit := 63 - bits.LeadingZeros64(word)
+			word &^= 1 << bit
+			i := blob.ChunkIndex(w*64 + bit)
+			if i >= end || i < first {
 				continue
 			}
-			whole = false
-			if c.state == missing || c.suspect || c.auditing || p.checks[check{i, p.supplier}] {
+			all = false
+			c, this := &s.chunks[i], check{i, p.supplier}
+			if c.suspect || c.auditing || p.checks[this] {
 				continue
 			}
 			if len(p.checks) >= m.cfg.Hashers {
-				return
+				return false
 			}
-			p.checks[check{i, p.supplier}] = true
+			p.checks[this] = true
 			m.do(CheckLink{Blob: s.blob, Chunk: i, Supplier: p.supplier})
 		}
-		if !whole {
-			return
-		}
 	}
+	return all
 }
 
 // linkChecked takes a verdict about one link.
@@ -142,7 +172,7 @@ func (m *Machine) linkChecked(s *swarm, ev LinkChecked) {
 	switch {
 	case c.state == missing || c.linked || c.auditing:
 	case ev.Holds:
-		c.linked = true
+		s.setLinked(ev.Chunk, true)
 		p.linked++
 	case c.state == registry:
 		m.refute(s, true) // these bytes are the registry's
@@ -157,7 +187,8 @@ func (m *Machine) verifiedBy(s *swarm, chunks []blob.ChunkIndex) {
 		if !s.geometry.Valid(i) || s.chunks[i].state == missing {
 			continue
 		}
-		s.chunks[i].linked = true
+		s.setLinked(i, true)
+		s.convict(i)
 		if s.chunks[i].state == quarantined {
 			m.setState(s, i, verified)
 		}
@@ -178,11 +209,15 @@ func (m *Machine) suspect(s *swarm, i blob.ChunkIndex) {
 }
 
 // dropSuspect forgets a chunk whose link failed and gets it elsewhere. When too many
-// fail, it is rather the chain that is wrong; without an audit nobody is blamed.
+// fail, it is rather the chain that is wrong; without an audit nobody is blamed before the
+// chain is proven.
 func (m *Machine) dropSuspect(s *swarm, i blob.ChunkIndex) {
 	p := &s.proof
 	if s.chunks[i].state != quarantined {
 		return
+	}
+	if p.has && s.chunks[i].accused == "" {
+		s.chunks[i].accused = s.chunks[i].sender
 	}
 	s.avoidPeer(i, s.chunks[i].sender)
 	m.drop(s, i)
@@ -200,15 +235,56 @@ func (m *Machine) refute(s *swarm, blame bool) {
 	m.do(DropChain{Blob: s.blob, Supplier: supplier})
 	p.refuted[supplier] = true
 	p.has, p.supplier, p.linked, p.broken, p.audited = false, "", 0, 0, false
-	for i := range s.chunks {
+	for i := range s.n {
 		c := &s.chunks[i]
-		c.linked = c.state == verified
+		s.setLinked(i, c.state == verified)
 		c.suspect = false
 	}
+	s.dropCharges()
 	s.proof.prefix = prefix{busy: p.prefix.busy, stale: p.prefix.busy}
 	if blame {
 		m.quarantine(supplier, s.blob, "sent a chain that the registry's bytes do not fit")
 	}
+}
+
+// convict notes that the bytes which the chain refused as chunk i were wrong: its link is
+// anchored to the digest now.
+func (s *swarm) convict(i blob.ChunkIndex) {
+	c := &s.chunks[i]
+	if c.accused != "" {
+		s.proof.convicts = append(s.proof.convicts, c.accused)
+		c.accused = ""
+	}
+}
+
+// dropCharges takes all accusations back: what they rested on is not proven. The accused may
+// be asked again.
+func (s *swarm) dropCharges() {
+	for i := range s.chunks {
+		if c := &s.chunks[i]; c.accused != "" {
+			c.accused, c.avoid = "", nil
+		}
+	}
+}
+
+// punish quarantines who was convicted.
+func (m *Machine) punish(s *swarm) {
+	convicts := s.proof.convicts
+	s.proof.convicts = nil
+	for _, id := range convicts {
+		m.quarantine(id, s.blob, "sent a chunk that the proven chain refuses")
+	}
+}
+
+// convictAll convicts all who are accused: the whole chain is proven.
+func (m *Machine) convictAll(s *swarm) {
+	if !s.proof.has {
+		return
+	}
+	for i := range s.n {
+		s.convict(i)
+	}
+	m.punish(s)
 }
 
 // prefixChanged has the prefix start anew when a chunk of it is no longer what was hashed.
@@ -255,6 +331,9 @@ func (m *Machine) prefixHashed(s *swarm, ev PrefixHashed) {
 	}
 	stale := p.stale
 	p.busy, p.stale = false, false
+	if len(ev.Verified) > 0 {
+		s.dropCharges() // it rests on no chain
+	}
 	m.verifiedBy(s, ev.Verified)
 	switch {
 	case stale:
@@ -279,8 +358,8 @@ func (m *Machine) releaseFailed(s *swarm) {
 	if p.has {
 		m.refute(s, false)
 	}
-	for i := range s.chunks {
-		s.chunks[i].linked = false
+	for i := range s.n {
+		s.setLinked(i, false)
 	}
 	p.prefix = prefix{retryAt: m.now + second}
 	if p.releases >= maxReleases {

@@ -1,72 +1,35 @@
 package scheduler
 
 import (
-	"slices"
+	"math/bits"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 )
 
 // A run is what the Machine knows about adjacent chunks that one upstream read brings.
 type run struct {
-	wanted   bool   // nobody known had a chunk of it once
-	wantedAt Time   // when that was first seen
-	claim    PeerID // who last told a chunk of it that nobody had: it is reading the run
-	claimAt  Time
-	claimed  int  // chunks that the claimant told in a row
-	since    Time // its first
+	wanted   bool // nobody known had a chunk of it or was reading it once
+	wantedAt Time // when that was first seen
 }
+
+// Runs are eight chunks, but between these two lengths. Every node must cut a blob alike.
+const (
+	minRun = 4 * blob.MiB
+	maxRun = 16 * blob.MiB
+)
 
 // runChunks is the number of chunks in a run.
-func (s *swarm) runChunks(length blob.ByteCount) blob.ChunkIndex {
-	return blob.ChunkIndex(max(1, length/max(1, s.geometry.ChunkSize())))
+func (s *swarm) runChunks() blob.ChunkIndex {
+	size := s.geometry.ChunkSize()
+	return blob.ChunkIndex(min(max(8*size, minRun), maxRun) / size)
 }
 
-func (s *swarm) runOf(i blob.ChunkIndex, length blob.ByteCount) int {
-	return int(i / s.runChunks(length))
-}
+func (s *swarm) runOf(i blob.ChunkIndex) int { return int(i / s.runChunks()) }
 
 // bounds are the chunks of a run, from first up to but not including end.
-func (m *Machine) bounds(s *swarm, k int) (first, end blob.ChunkIndex) {
-	n := s.runChunks(m.cfg.Run)
+func (s *swarm) bounds(k int) (first, end blob.ChunkIndex) {
+	n := s.runChunks()
 	return blob.ChunkIndex(k) * n, min((blob.ChunkIndex(k)+1)*n, s.n)
-}
-
-// claim records that a peer told a chunk that nobody here knew of: it must have read it
-// from upstream, and is probably reading the rest of the run.
-func (m *Machine) claim(s *swarm, p *peer, i blob.ChunkIndex) {
-	p.lastFresh = m.now
-	r := &s.runs[s.runOf(i, m.cfg.Run)]
-	if r.claim != p.id {
-		r.claim, r.claimed, r.since = p.id, 0, m.now
-	}
-	r.claimAt = m.now
-	r.claimed++
-}
-
-// patience is how long a peer may tell nothing new before its duties pass to others.
-func (m *Machine) patience(s *swarm) Time { return m.cfg.Patience + s.slowChunk() }
-
-// covered reports whether some peer in session can be asked for the chunk.
-func (s *swarm) covered(i blob.ChunkIndex) bool {
-	if s.holders[i] == 0 {
-		return false
-	}
-	avoid := s.chunks[i].avoid
-	if len(avoid) == 0 {
-		return true
-	}
-	for _, p := range s.sorted {
-		if p.has.Has(i) && !slices.Contains(avoid, p.id) {
-			return true
-		}
-	}
-	return false
-}
-
-// uncovered reports whether only upstream can bring the chunk, and nothing is under way.
-func (s *swarm) uncovered(i blob.ChunkIndex) bool {
-	c := &s.chunks[i]
-	return c.state == missing && c.read == 0 && c.ask == nil && !s.covered(i)
 }
 
 // stretch is the first row of chunks within bounds that want is true for.
@@ -81,118 +44,189 @@ func stretch(first, end blob.ChunkIndex, want func(blob.ChunkIndex) bool) (from,
 	return from, count
 }
 
-// A claimant is where this node stands for one run.
-type claimant struct {
-	rank int  // how many members come before it
-	free bool // none of them is at work any more
-	at   Time // when that may change; meaningless when free
-}
-
-// stand ranks this node for a run among the members in session that are not seeders. A
-// member before it that keeps telling new chunks is at work; one that went silent is
-// passed over, and one that left does not count.
-func (m *Machine) stand(s *swarm, k int, self uint64) claimant {
-	own := rendezvous(self, k)
-	r := &s.runs[k]
-	c := claimant{free: true}
-	patience := m.patience(s)
-	busy := func(since Time) {
-		if at := max(since, r.wantedAt) + patience; m.now < at {
-			if c.free || at > c.at {
-				c.at = at
-			}
-			c.free = false
-		}
-	}
-	for _, p := range s.sorted {
-		if p.seeder() {
-			continue
-		}
-		if w := rendezvous(p.seed, k); w > own || w == own && p.id > m.cfg.Self {
-			c.rank++
-			busy(p.lastFresh)
-		} else if r.claim == p.id {
-			busy(r.claimAt)
-		}
-	}
-	return c
-}
-
-// duties starts the upstream reads that fall to this node, in order, or from the end
-// when a chain lets the tail be passed on first.
+// duties starts the upstream reads that fall to this node.
 func (m *Machine) duties(s *swarm) {
-	if !m.settled(s) {
+	if !m.settled(s) || !m.mayRead(s) || m.loaded(s) {
 		return
 	}
-	self := rendezvousSeed(s.blob, m.cfg.Self)
-	for at := range s.runs {
-		if s.up.busy() >= m.cfg.Reads {
+	for s.up.busy() < m.readLimit(s) && m.roomToRead(s) {
+		x, at := m.nextDuty(s)
+		if x.Count == 0 {
+			x, at = m.nextShare(s, at)
+		}
+		if x.Count == 0 {
+			if at != never {
+				m.wakeAt(s, at)
+			}
 			return
 		}
-		k := at
-		if s.proof.has {
-			k = len(s.runs) - 1 - at
-		}
-		m.duty(s, k, self)
+		m.startRead(s, x.First, x.Count)
 	}
 }
 
-// duty starts the read of one run if it falls to this node now.
-func (m *Machine) duty(s *swarm, k int, self uint64) {
-	first, end := m.bounds(s, k)
-	from, count := stretch(first, end, s.uncovered)
-	if count == 0 {
-		return
+// readLimit is how many reads of the blob this node has at a time: in a large swarm one,
+// so that the first chunks are whole, and can be handed on, soon.
+func (m *Machine) readLimit(s *swarm) int {
+	const large = 3
+	if s.up.whole || len(s.sorted) >= large {
+		return 1
 	}
-	r := &s.runs[k]
-	if !r.wanted {
-		r.wanted, r.wantedAt = true, m.now
+	return m.cfg.Reads
+}
+
+// roomToRead reports whether this node may begin one more read. A swarm that may not is
+// planned anew once there is room.
+func (m *Machine) roomToRead(s *swarm) bool {
+	s.starved = m.readsUnderWay() >= m.cfg.ReadsAll
+	return !s.starved
+}
+
+func (m *Machine) readsUnderWay() int {
+	n := 0
+	for _, s := range m.order {
+		n += s.up.busy()
 	}
-	c := m.stand(s, k, self)
-	if !c.free {
-		m.wakeAt(s, c.at)
-		return
+	return n
+}
+
+// mayRead reports whether this node takes part in reading: it is one of the readers, or
+// they bring nothing.
+func (m *Machine) mayRead(s *swarm) bool {
+	m.arrange(s)
+	if s.order.reader {
+		return true
 	}
-	if at := r.wantedAt + Time(c.rank)*m.cfg.Stagger; m.now < at {
+	last := max(s.lastGain, s.hood.settledAt)
+	for _, p := range s.sorted {
+		last = max(last, p.lastFresh)
+	}
+	at := last + m.patience(s)
+	if m.now < at {
 		m.wakeAt(s, at)
-		return
+		return false
 	}
-	m.startRead(s, from, count)
+	return true
 }
 
-// steal reads a run that is another's duty when this node has had next to nothing to do
-// for a while: at most one peer's chunks to wait for. It takes the last one, since its owner works from the front, and waits
-// longer the lower it ranks, so that not everybody takes the same. Of a run that a slow
-// peer is reading right now it takes the second half.
-func (m *Machine) steal(s *swarm) {
-	if len(s.asks.open) > m.cfg.AsksPerPeer || s.up.busy() > 0 || s.missing == 0 {
-		s.up.idleSince = never
-		return
+// loaded reports whether others should read: this node's uplink has enough to do until more
+// could be read. So everybody reads as much as it can hand on. Uploads that stand still are
+// no reason: who takes nothing in must not keep a node from reading.
+func (m *Machine) loaded(s *swarm) bool {
+	const least = 250 * millisecond
+	over := m.uploads.backlog() - max(2*s.claims.pace, least)
+	stuck := m.uploads.endedAt + m.leastPatience(s)
+	if s.proof.has || len(s.sorted) == 0 || over <= 0 || m.now >= stuck {
+		return false
 	}
-	if s.up.idleSince == never {
-		s.up.idleSince = m.now
-	}
-	self := rendezvousSeed(s.blob, m.cfg.Self)
-	for k := len(s.runs) - 1; k >= 0; k-- {
-		first, end := m.bounds(s, k)
-		from, count := stretch(first, end, s.uncovered)
+	m.wakeAt(s, min(stuck, m.now+max(over, m.uploads.each)))
+	return true
+}
+
+// unread is word k of the chunks that only upstream can bring and nobody reads.
+func (m *Machine) unread(s *swarm, claimed blob.Bitset, k int) uint64 {
+	return s.wanted.Word(k) &^ s.covered.Word(k) &^ claimed.Word(k)
+}
+
+// nextDuty chooses the run to read now: of those whose wait is over the one for which this
+// node ranks best, or else says when the first wait will be. Rank r waits r times Stagger
+// from when the run was first wanted, and a part of that when it has just become free, so
+// that of many that become free at once each takes another.
+func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
+	at = never
+	claimed := m.claimed(s)
+	bestRank := 0
+	isUnread := func(i blob.ChunkIndex) bool { return m.unread(s, claimed, int(i/64))>>(i%64)&1 != 0 && s.free(i) }
+	consider := func(k int) {
+		first, end := s.bounds(k)
+		from, count := stretch(first, end, isUnread)
 		if count == 0 {
-			continue
+			return
 		}
-		at := s.up.idleSince + s.slowChunk() + Time(max(1, m.stand(s, k, self).rank))*m.cfg.StealAfter
-		if r := &s.runs[k]; r.claimed > 0 && s.peers[r.claim] != nil && m.now < r.claimAt+m.patience(s) {
-			if left := Time(count) * (m.now - r.since) / Time(r.claimed); left < 2*m.patience(s) {
-				at = max(at, r.claimAt+m.patience(s)) // it will be done soon
-			} else {
-				from, count = from+count/2, count-count/2
+		r := &s.runs[k]
+		if !r.wanted {
+			r.wanted, r.wantedAt = true, m.now
+		}
+		rank := m.rank(s, k)
+		ready := max(r.wantedAt+Time(rank)*m.cfg.Stagger, s.up.idleSince+Time(rank)*m.cfg.Stagger/8)
+		switch {
+		case ready > m.now:
+			at = min(at, ready)
+		case best.Count == 0 || rank < bestRank || rank == bestRank && s.proof.has:
+			best, bestRank = Span{from, count}, rank
+		}
+	}
+	last := -1
+	for w := range s.wanted.Words() {
+		for word := m.unread(s, claimed, w); word != 0; word &= word - 1 {
+			if k := s.runOf(blob.ChunkIndex(w*64 + bits.TrailingZeros64(word))); k != last {
+				last = k
+				consider(k)
 			}
 		}
-		if m.now < at {
-			m.wakeAt(s, at)
+	}
+	if at == never && s.claims.until != never {
+		at = s.claims.until
+	}
+	if s.up.whole && best.Count > 0 {
+		return m.wholeDuty(s)
+	}
+	return best, at
+}
+
+// wholeDuty is the duty where the registry ignores Range: everything from the first chunk
+// that is missing on, read by one node. Its run stands for all.
+func (m *Machine) wholeDuty(s *swarm) (Span, Time) {
+	for _, p := range s.sorted {
+		if len(p.reads) > 0 && m.now < p.lastFresh+m.patience(s) {
+			return Span{}, p.lastFresh + m.patience(s)
+		}
+	}
+	ready := s.runs[0].wantedAt + Time(m.rank(s, 0))*m.cfg.Stagger
+	if m.now < ready {
+		return Span{}, ready
+	}
+	from, count := stretch(0, s.n, func(i blob.ChunkIndex) bool { return s.wanted.Has(i) })
+	return Span{from, count}, never
+}
+
+// nextShare takes the second half of what a peer still has to read of its run, when
+// nothing else is left and that would last: what is read here can be handed on from here.
+// Of several such runs it takes the one for which this node ranks best, as all others do
+// who have nothing left.
+func (m *Machine) nextShare(s *swarm, at Time) (Span, Time) {
+	const worth, least = second, 2
+	if s.up.whole {
+		return Span{}, at
+	}
+	m.claimed(s)
+	var best Span
+	bestRank := 0
+	patience := m.patience(s)
+	for _, p := range s.sorted {
+		if p.lastFresh+patience <= m.now {
 			continue
 		}
-		s.up.idleSince = never
-		m.startRead(s, from, count)
-		return
+		for _, x := range p.reads {
+			from, left := stretch(x.First, x.End(), func(i blob.ChunkIndex) bool {
+				return s.wanted.Has(i) && !s.covered.Has(i) && !s.claims.shared.Has(i) && s.free(i)
+			})
+			if left < least || from+left < x.End() || Time(left)*s.claims.pace < worth {
+				continue
+			}
+			if rank := m.rank(s, s.runOf(from)); best.Count == 0 || rank < bestRank {
+				best, bestRank = Span{from, left}, rank
+			}
+		}
 	}
+	if best.Count == 0 {
+		s.up.shareFrom = never
+		return Span{}, at
+	}
+	s.up.shareFrom = min(s.up.shareFrom, m.now)
+	if ready := max(s.up.idleSince, s.up.shareFrom) + Time(1+bestRank)*m.cfg.Stagger; m.now < ready {
+		return Span{}, min(at, ready)
+	}
+	s.up.shareFrom = never
+	half := best.Count / 2
+	return Span{best.End() - half, half}, at
 }

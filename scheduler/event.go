@@ -184,6 +184,12 @@ type ChunkAudited struct {
 	Why   Fault // not FaultNone: upstream could not be read and nothing was replaced
 }
 
+// HeadRead means: the head that ReadHead wanted may be given to clients, or did not come.
+type HeadRead struct {
+	Blob blob.Digest
+	Why  Fault
+}
+
 // ChunkLost means: the bytes of the chunk are no longer there (a disk error): it must come again.
 type ChunkLost struct {
 	Blob  blob.Digest
@@ -229,6 +235,7 @@ func (ChainArrived) event()    {}
 func (LinkChecked) event()     {}
 func (PrefixHashed) event()    {}
 func (ChunkAudited) event()    {}
+func (HeadRead) event()        {}
 func (ChunkLost) event()       {}
 func (BlobProven) event()      {}
 func (PeerMisbehaved) event()  {}

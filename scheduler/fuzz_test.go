@@ -44,7 +44,7 @@ func (s *source) set() blob.Bitset {
 func (s *source) event() scheduler.Event {
 	b, p, i := s.blob(), s.peer(), s.chunk()
 	list := []blob.ChunkIndex{i, i + 1}
-	switch s.byte() % 28 {
+	switch s.byte() % 30 {
 	case 0, 1:
 		return scheduler.DownloadStarted{
 			Blob: b, Size: 2 * blob.MiB, Image: s.blob(), Upstream: s.byte()%2 == 0, ClientsOnly: s.byte()%4 == 0,
@@ -96,6 +96,10 @@ func (s *source) event() scheduler.Event {
 		return scheduler.ChunkAudited{Blob: b, Chunk: i, Same: s.byte()%2 == 0, Why: s.fault() * scheduler.Fault(s.byte()%2)}
 	case 26:
 		return scheduler.ChunkLost{Blob: b, Chunk: i}
+	case 27:
+		return scheduler.PeerReads{Blob: b, Peer: p, Spans: []scheduler.Span{{First: i, Count: s.chunk()}, {First: s.chunk(), Count: 2}}}
+	case 28:
+		return scheduler.UpstreamWhole{Blob: b}
 	default:
 		return []scheduler.Event{scheduler.BlobProven{Blob: b}, scheduler.PeerMisbehaved{Blob: b, Peer: p}}[s.byte()%2]
 	}
@@ -122,7 +126,7 @@ func play(t *testing.T, data []byte) uint64 {
 			_, _ = fmt.Fprintf(did, "%+v\n", m.Step(now, scheduler.Ticked{}))
 		}
 		for _, v := range m.Blobs() {
-			if v.Asks > 16 || v.Reads > 4 || v.Uploads > 64+4 || v.R+v.V+v.Q > v.Chunks || v.Percent < 0 || v.Percent > 100 {
+			if v.Asks > 32 || v.Reads > 6 || v.Uploads > 128+8 || v.R+v.V+v.Q > v.Chunks || v.Percent < 0 || v.Percent > 100 {
 				t.Fatalf("out of bounds: %+v", v)
 			}
 		}

@@ -18,6 +18,7 @@ type Machine struct {
 	out      []Action
 	members  int
 	lastRead ReadID
+	lastGain Time // of any chunk of any blob
 	swarms   map[blob.Digest]*swarm
 	order    []*swarm // the same, in the order in which they began
 	clients  map[blob.Digest]int
@@ -27,7 +28,7 @@ type Machine struct {
 
 // New returns a Machine that wants nothing yet. The Config must be valid.
 func New(cfg Config) *Machine {
-	cfg = cfg.withDefaults()
+	cfg = cfg.WithDefaults()
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(cfg.Self)) // a hash never fails to write
 	return &Machine{
@@ -50,7 +51,7 @@ func (m *Machine) Step(now Time, ev Event) []Action {
 	case UpstreamKnown:
 		m.on(ev.Blob, m.upstreamKnown)
 	case UpstreamWhole:
-		m.on(ev.Blob, func(*swarm) {})
+		m.download(ev.Blob, m.upstreamWhole)
 	case BlobHeld:
 		m.hold(ev)
 	case BlobLost:
@@ -72,7 +73,7 @@ func (m *Machine) Step(now Time, ev Event) []Action {
 		}
 	case PeersFound, PeerJoined, PeerLeft, PeerHas, PeerReads, PeersTold, PeerAsked, PeerCancelled, UploadEnded, PeerRefused:
 		m.stepPeer(ev)
-	case ChunkArrived, ReadProgressed, ReadEnded, ChainArrived, LinkChecked, PrefixHashed, ChunkAudited, ChunkLost:
+	case ChunkArrived, ReadProgressed, ReadEnded, ChainArrived, LinkChecked, PrefixHashed, ChunkAudited, HeadRead, ChunkLost:
 		m.stepChunk(ev)
 	}
 	m.settle()
@@ -91,7 +92,7 @@ func (m *Machine) stepPeer(ev Event) {
 	case PeerHas:
 		m.on(ev.Blob, func(s *swarm) { m.peerHas(s, ev) })
 	case PeerReads:
-		m.on(ev.Blob, func(*swarm) {})
+		m.on(ev.Blob, func(s *swarm) { m.peerReads(s, ev) })
 	case PeersTold:
 		m.on(ev.Blob, func(s *swarm) { m.learn(s, ev.Peers) })
 	case PeerAsked:
@@ -99,7 +100,7 @@ func (m *Machine) stepPeer(ev Event) {
 	case PeerCancelled:
 		m.uploads.unqueue(upload{ev.Blob, ev.Peer, ev.Chunk})
 	case UploadEnded:
-		m.uploads.end(upload{ev.Blob, ev.Peer, ev.Chunk})
+		m.uploads.end(upload{ev.Blob, ev.Peer, ev.Chunk}, m.now)
 	case PeerRefused:
 		m.on(ev.Blob, func(s *swarm) { m.peerRefused(s, ev) })
 	default:
@@ -124,6 +125,8 @@ func (m *Machine) stepChunk(ev Event) {
 		m.download(ev.Blob, func(s *swarm) { m.prefixHashed(s, ev) })
 	case ChunkAudited:
 		m.download(ev.Blob, func(s *swarm) { m.chunkAudited(s, ev) })
+	case HeadRead:
+		m.download(ev.Blob, func(s *swarm) { m.headRead(s, ev.Why) })
 	case ChunkLost:
 		m.download(ev.Blob, func(s *swarm) { m.chunkLost(s, ev.Chunk) })
 	default:
@@ -160,12 +163,14 @@ func (m *Machine) download(d blob.Digest, f func(*swarm)) {
 // sessions (a quarantine does), so it looks again until all is quiet.
 func (m *Machine) settle() {
 	for {
-		at := slices.IndexFunc(m.order, func(s *swarm) bool { return s.dirty })
+		at := slices.IndexFunc(m.order, func(s *swarm) bool {
+			return s.dirty || s.starved && m.readsUnderWay() < m.cfg.ReadsAll
+		})
 		if at < 0 {
 			break
 		}
 		s := m.order[at]
-		s.dirty = false
+		s.dirty, s.starved = false, false
 		m.plan(s)
 	}
 	m.startUploads()
@@ -182,7 +187,8 @@ func (m *Machine) plan(s *swarm) {
 		return
 	}
 	for _, policy := range []func(*swarm){
-		m.lookUp, m.connect, m.expireAsks, m.ask, m.hedge, m.repair, m.verify, m.read, m.drip, m.tell, m.exchangePeers, m.giveUp,
+		m.punish, m.lookUp, m.connect, m.repair, m.adopt, m.expireAsks, m.ask, m.hedge, m.verify, m.read, m.drip,
+		m.tell, m.tellReading, m.exchangePeers, m.giveUp,
 	} {
 		policy(s)
 		if s.ended || s.proven {

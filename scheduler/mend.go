@@ -20,21 +20,21 @@ const (
 type mending struct {
 	stage  mendStage
 	since  Time
-	audits int  // under way, for whatever reason
-	drops  int  // how often everything from peers was dropped unaudited
-	rounds int  // how often the digest did not come out
-	solo   bool // what is missing is read from upstream, alone
-	reread bool // and that is everything
+	audits int               // under way, for whatever reason
+	sample []blob.ChunkIndex // to be audited next, the last first
+	each   int               // chunks of one sender in the sample
+	found  bool              // one of the sample was wrong
+	drops  int               // how often everything from peers was dropped unaudited
+	rounds int               // how often the digest did not come out
+	solo   bool              // what is missing is read from upstream, alone
+	reread bool              // and that is everything
 }
 
 const (
-	// chainWait is how long a mismatch waits for a chain before it costs registry reads.
+	// chainWait is how long a mismatch waits at least for a chain before it costs registry reads.
 	chainWait = second
-	// auditStagger spreads a swarm's audits: who ranks r for a run audits it r times later.
-	auditStagger = second
-	maxAuditRank = 8
-	maxAudits    = 2 // at a time
-	maxDrops     = 3
+	maxAudits = 4 // at a time
+	maxDrops  = 3
 	// maxRounds is how often liars are looked for before the rest is read from upstream alone.
 	maxRounds = 3
 )
@@ -120,16 +120,15 @@ func (m *Machine) repair(s *swarm) {
 		return
 	}
 	if s.proof.has || len(s.proof.waiting) > 0 {
-		d.stage = mendNothing
+		d.stage, d.sample = mendNothing, nil
 		return
 	}
-	if at := d.since + chainWait; d.stage == mendChain && len(s.sorted) > 0 && m.now < at {
-		m.wakeAt(s, at)
+	if d.stage == mendChain && len(s.sorted) > 0 && !m.due(s, d.since+m.chainWait(s)) {
 		return
 	}
 	d.stage = mendAudit
 	if s.up.usable() {
-		m.auditSuspects(s)
+		m.auditSample(s)
 		return
 	}
 	// Without a registry nobody can be blamed: the same chunks from other peers may do.
@@ -143,52 +142,56 @@ func (m *Machine) repair(s *swarm) {
 	}
 }
 
-// auditSuspects reads Q chunks again, those of the runs first for which this node ranks
-// high, so that a swarm shares the work; the first to find the liar has a chain for all.
-func (m *Machine) auditSuspects(s *swarm) {
+// chainWait is how long this node waits for somebody else to find out what is wrong. The
+// weightiest members look first: whoever has mended its blob has a chain for all.
+func (m *Machine) chainWait(s *swarm) Time {
+	m.arrange(s)
+	const turns = 4 // at most: names that somebody invented must not make anybody wait long
+	turn := Time(min(s.order.place/verifiers, turns))
+	return chainWait + turn*max(2*chainWait, (s.mend.since-s.started)/4)
+}
+
+// auditSample reads a few Q chunks of every sender again. When that finds nobody, twice as
+// many; when it does, what the liars sent is fetched elsewhere, and hashed.
+func (m *Machine) auditSample(s *swarm) {
 	d := &s.mend
-	type suspect struct {
-		rank  int
-		chunk blob.ChunkIndex
-	}
-	var suspects []suspect
-	self := rendezvousSeed(s.blob, m.cfg.Self)
-	for k := range s.runs {
-		rank := -1
-		first, end := m.bounds(s, k)
-		for i := first; i < end; i++ {
-			if s.chunks[i].state != quarantined || s.chunks[i].auditing {
-				continue
-			}
-			if rank < 0 {
-				rank = min(m.stand(s, k, self).rank, maxAuditRank)
-			}
-			suspects = append(suspects, suspect{rank, i})
+	if len(d.sample) == 0 && d.audits == 0 {
+		if d.found {
+			d.stage, d.found, d.each = mendNothing, false, 0
+			return
+		}
+		d.each = max(1, 2*d.each)
+		if d.sample = s.sampleSenders(d.each); len(d.sample) == 0 {
+			d.stage, d.each = mendNothing, 0
+			return
 		}
 	}
-	if len(suspects) == 0 {
-		if d.audits == 0 {
-			d.stage = mendNothing
+	if !m.due(s, s.up.retryAt) {
+		return
+	}
+	for len(d.sample) > 0 && d.audits < maxAudits {
+		i := d.sample[len(d.sample)-1]
+		d.sample = d.sample[:len(d.sample)-1]
+		if c := &s.chunks[i]; c.state == quarantined && !c.auditing {
+			m.audit(s, i)
 		}
-		return
 	}
-	if m.now < s.up.retryAt {
-		m.wakeAt(s, s.up.retryAt)
-		return
+}
+
+// sampleSenders picks some Q chunks of every sender, whichever chance has put first.
+func (s *swarm) sampleSenders(each int) []blob.ChunkIndex {
+	var all []blob.ChunkIndex
+	for i := range s.n {
+		if c := &s.chunks[i]; c.state == quarantined && !c.auditing {
+			all = append(all, i)
+		}
 	}
-	slices.SortFunc(suspects, func(a, b suspect) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.chunk, b.chunk))
+	slices.SortFunc(all, func(a, b blob.ChunkIndex) int { return cmp.Compare(s.chunks[a].tie, s.chunks[b].tie) })
+	taken := map[PeerID]int{}
+	return slices.DeleteFunc(all, func(i blob.ChunkIndex) bool {
+		taken[s.chunks[i].sender]++
+		return taken[s.chunks[i].sender] > each
 	})
-	for _, x := range suspects {
-		if d.audits >= maxAudits {
-			return
-		}
-		if at := d.since + chainWait + Time(max(0, x.rank-1))*auditStagger; m.now < at {
-			m.wakeAt(s, at)
-			return
-		}
-		m.audit(s, x.chunk)
-	}
 }
 
 // chunkAudited takes the registry's word about a chunk.
@@ -208,7 +211,8 @@ func (m *Machine) chunkAudited(s *swarm, ev ChunkAudited) {
 	}
 	m.upstreamWorks(s)
 	sender := c.sender
-	c.linked, c.suspect = c.linked && ev.Same, false
+	s.setLinked(ev.Chunk, c.linked && ev.Same)
+	c.suspect = false
 	if c.state != verified {
 		m.gain(s, ev.Chunk, registry)
 	}
@@ -219,6 +223,6 @@ func (m *Machine) chunkAudited(s *swarm, ev ChunkAudited) {
 	m.quarantine(sender, s.blob, "sent a chunk that differs from the registry's")
 	if s.mend.stage == mendAudit {
 		m.dropFrom(s, sender)
-		s.mend.stage = mendNothing // hash again before more is audited
+		s.mend.found = true
 	}
 }

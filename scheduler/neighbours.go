@@ -8,11 +8,11 @@ import (
 
 // Bounds on what strangers can make this node remember and do.
 const (
-	maxKnown      = 256 // candidates kept for one blob
+	maxKnown      = 1024 // candidates kept for one blob
 	maxShunned    = 1024
 	maxTold       = 64  // peers taken from one message
 	maxPeerID     = 128 // bytes
-	maxConnecting = 8   // sessions being opened for one blob
+	maxConnecting = 16  // sessions being opened for one blob
 
 	connectTimeout = 15 * second
 	lookupTimeout  = 60 * second
@@ -20,31 +20,57 @@ const (
 	enoughPeers = 8
 )
 
-// Peer exchange.
+// Peer exchange. In its first moments a swarm grows fast, and everybody wants to know all.
 const (
 	exchangeEvery = second
-	exchangeCount = 16
+	exchangeYoung = 25 * millisecond
+	exchangeCount = 32
+	// quiet is how long no member may have come before a swarm's size is taken as known.
+	quiet = 50 * millisecond
 )
+
+// A candidate is a member of the swarm that somebody named.
+type candidate struct {
+	id     PeerID
+	seed   uint64 // of its rendezvous hash for the blob
+	weight uint64 // for the whole blob
+	since  Time   // when a session began to be opened
+}
+
+func newCandidate(d blob.Digest, id PeerID) candidate {
+	seed := rendezvousSeed(d, id)
+	return candidate{id: id, seed: seed, weight: rendezvous(seed, wholeBlob)}
+}
 
 // A neighbourhood is how a swarm comes by its peers.
 type neighbourhood struct {
-	known      []PeerID // candidates to connect to
-	connecting map[PeerID]Time
+	known      []candidate // to connect to, in no order
+	connecting map[PeerID]candidate
 	avoid      map[PeerID]Time // could not be reached: not dialled before; welcome when they dial
-	struck     map[PeerID]Time // left asks unanswered: no session before
 
 	looking  bool // a lookup is under way
 	lookAt   Time // when the next one starts, or the one under way is given up
 	lookups  int
 	lookedUp bool // one has ended
+
+	grewAt    Time // when a member was last heard of
+	settledAt Time // when the swarm's size was first taken as known; 0: not yet
 }
 
 func newNeighbourhood(now Time) neighbourhood {
-	return neighbourhood{connecting: map[PeerID]Time{}, avoid: map[PeerID]Time{}, struck: map[PeerID]Time{}, lookAt: now}
+	return neighbourhood{connecting: map[PeerID]candidate{}, avoid: map[PeerID]Time{}, lookAt: now, grewAt: now}
 }
 
+// drop forgets a candidate.
 func (h *neighbourhood) drop(id PeerID) {
-	h.known = slices.DeleteFunc(h.known, func(k PeerID) bool { return k == id })
+	delete(h.connecting, id)
+	if at := h.find(id); at >= 0 {
+		h.known = slices.Delete(h.known, at, at+1)
+	}
+}
+
+func (h *neighbourhood) find(id PeerID) int {
+	return slices.IndexFunc(h.known, func(c candidate) bool { return c.id == id })
 }
 
 // shun keeps a peer in the list until a time; a full list takes nobody else.
@@ -140,12 +166,16 @@ func (m *Machine) learn(s *swarm, ids []PeerID) {
 	for _, id := range ids[:min(len(ids), maxTold)] {
 		_, connecting := h.connecting[id]
 		switch {
-		case len(h.known) >= maxKnown:
-			return
 		case id == "" || len(id) > maxPeerID || id == m.cfg.Self || connecting || s.peers[id] != nil:
-		case slices.Contains(h.known, id):
+		case h.avoid[id] > m.now || m.refused(id) || h.find(id) >= 0:
 		default:
-			h.known = append(h.known, id)
+			if len(h.known) >= maxKnown { // somebody may have filled it with names that do not exist
+				at := m.random.IntN(len(h.known))
+				h.known = slices.Delete(h.known, at, at+1)
+			}
+			h.known = append(h.known, newCandidate(s.blob, id))
+			h.grewAt = m.now
+			s.order.stale = true
 		}
 	}
 }
@@ -165,27 +195,66 @@ func (m *Machine) learnFromSiblings(s *swarm) {
 	}
 }
 
-// connect opens sessions to candidates, in random order, up to the limits.
+// neighbours is how many sessions this node opens for a blob: a small one is not worth many.
+func (m *Machine) neighbours(s *swarm) int {
+	const least, chunksEach = 32, 2
+	return min(m.cfg.Neighbours, max(least, int(s.n)/chunksEach))
+}
+
+// connect opens sessions to candidates up to the limits.
 func (m *Machine) connect(s *swarm) {
 	h := &s.hood
-	for id, since := range h.connecting {
-		if at := since + connectTimeout; at <= m.now {
+	for id, c := range h.connecting {
+		if at := c.since + connectTimeout; at <= m.now {
 			delete(h.connecting, id)
+			s.order.stale = true
 		} else {
 			m.wakeAt(s, at)
 		}
 	}
-	for len(h.known) > 0 && len(h.connecting) < maxConnecting && len(s.sorted)+len(h.connecting) < m.cfg.Neighbours {
-		at := m.random.IntN(len(h.known))
-		id := h.known[at]
+	for len(h.known) > 0 && len(h.connecting) < maxConnecting {
+		at := m.nextCandidate(s)
+		c := h.known[at]
+		if taken, most := len(s.sorted)+len(h.connecting), m.neighbours(s); taken >= most {
+			m.arrange(s)
+			if c.weight < s.order.least || taken >= 2*most {
+				return // there is room only for those who share the reads
+			}
+		}
 		h.known = slices.Delete(h.known, at, at+1)
-		if m.refused(id) || h.avoid[id] > m.now || h.struck[id] > m.now {
+		if m.refused(c.id) || h.avoid[c.id] > m.now {
+			s.order.stale = true
 			continue
 		}
-		h.connecting[id] = m.now
+		c.since = m.now
+		h.connecting[c.id] = c
 		m.wakeAt(s, m.now+connectTimeout)
-		m.do(Connect{Blob: s.blob, Peer: id})
+		m.do(Connect{Blob: s.blob, Peer: c.id})
 	}
+}
+
+// nextCandidate chooses whom to connect to: those who share the reads first, as they have
+// what nobody else has; then in turns who comes before this node in the line, and anybody.
+func (m *Machine) nextCandidate(s *swarm) int {
+	h := &s.hood
+	best := 0
+	var better func(a, b candidate) bool
+	switch taken := len(s.sorted) + len(h.connecting); {
+	case 3*taken < 2*m.neighbours(s), taken >= m.neighbours(s):
+		better = func(a, b candidate) bool { return a.weight > b.weight }
+	case taken%2 == 0:
+		place := rendezvous(s.order.self, onRing)
+		before := func(c candidate) uint64 { return place - rendezvous(c.seed, onRing) }
+		better = func(a, b candidate) bool { return before(a) < before(b) }
+	default:
+		return m.random.IntN(len(h.known))
+	}
+	for i, c := range h.known {
+		if better(c, h.known[best]) {
+			best = i
+		}
+	}
+	return best
 }
 
 // somePeers picks random peers for peer exchange, of those that joined after the given one.
@@ -207,7 +276,11 @@ func (m *Machine) exchangePeers(s *swarm) {
 		if p.seeder() || p.toldUpTo >= s.joins {
 			continue
 		}
-		if at := p.toldAt + exchangeEvery; m.now < at {
+		every := exchangeEvery
+		if m.now < s.started+second {
+			every = exchangeYoung
+		}
+		if at := p.toldAt + every; m.now < at {
 			m.wakeAt(s, at)
 			continue
 		}
@@ -260,11 +333,22 @@ func (m *Machine) alone(s *swarm) bool {
 }
 
 // settled reports whether a node's view of the swarm is good enough for its duties: the
-// first look is over, and the peers in session have said what they hold.
+// first look is over, no more members are heard of, and those in session have said what
+// they hold.
 func (m *Machine) settled(s *swarm) bool {
+	h := &s.hood
+	if h.settledAt > 0 {
+		return true
+	}
 	at := s.started + m.lookupWait(s)
 	if len(s.sorted) >= m.members {
 		at = m.now // everybody is here
+	} else {
+		most := m.cfg.SettleWait
+		if len(s.runs) == 1 {
+			most /= 4
+		}
+		at = min(max(at, h.grewAt+quiet), s.started+most)
 	}
 	for _, p := range s.sorted {
 		if !p.introduced {
@@ -275,27 +359,6 @@ func (m *Machine) settled(s *swarm) bool {
 		m.wakeAt(s, at)
 		return false
 	}
+	h.settledAt = m.now
 	return true
-}
-
-// rendezvousSeed is a member's part of the rendezvous hash for a blob. Every node
-// computes the same: it is part of how the swarm agrees, as the wire format is.
-func rendezvousSeed(d blob.Digest, id PeerID) uint64 {
-	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a, 64 bits
-	h := uint64(offset)
-	for _, b := range d {
-		h = (h ^ uint64(b)) * prime
-	}
-	for i := range len(id) {
-		h = (h ^ uint64(id[i])) * prime
-	}
-	return h
-}
-
-// rendezvous is the weight of a member for one run: the highest has the duty.
-func rendezvous(seed uint64, run int) uint64 {
-	h := seed + uint64(run)*0x9E3779B97F4A7C15 // the finalizer of SplitMix64
-	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
-	h = (h ^ h>>27) * 0x94D049BB133111EB
-	return h ^ h>>31
 }

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 
 	"github.com/shoal-project/shoal/pkg/blob"
@@ -12,28 +13,40 @@ type peer struct {
 	id     PeerID
 	zone   string
 	seed   uint64 // of its rendezvous hash for this blob
+	weight uint64 // for the whole blob
+	place  uint64 // on the ring
 	joined Time
 	order  int // among the joins of the swarm
 
 	introduced bool // it has told what it holds
 	has        blob.Bitset
 	count      blob.ChunkIndex // chunks in has
-	lastFresh  Time            // when it last told a chunk that nobody known had
+	suffix     blob.ChunkIndex // it has every chunk from here on
+	discounted bool            // what it has does not count: it does not deliver
+
+	reads      []Span // what it says it reads from upstream
+	lastFresh  Time   // when it last told a chunk that nobody known had, or began to read
+	idleClaims int    // how often it changed what it reads since
+
+	reader    bool            // it shares the reads of the blob
+	verifier  bool            // it is served first while there is no chain
+	between   int             // leechers in the line between it and this node
+	lapFrom   blob.ChunkIndex // where suffix was when the lap began
+	skips     int             // how often it held up the line
+	movedAt   Time            // when suffix last fell
+	skipUntil Time            // it held up the line: it is passed over before
 
 	asks      int   // outstanding
 	rate      int64 // bytes a second, smoothed; 0: not measured
 	restUntil Time  // it was busy or slow: ask nothing before
 	refusals  int   // busy answers in a row
 	strikes   int   // asks in a row that it did not answer
+	failing   Time  // since when it only refuses or is silent; never: it does not
 
 	chainSent bool
 	toldAt    Time // of peer exchange
 	toldUpTo  int  // joins that it was told of
 }
-
-// maxStrikes is how many asks in a row a peer may leave unanswered; one less for a peer
-// that never delivered anything.
-const maxStrikes = 3
 
 func (p *peer) seeder() bool { return p.count == p.has.Len() }
 
@@ -44,7 +57,7 @@ func (s *swarm) findPeer(id PeerID) (int, bool) {
 // peerJoined takes a session in, unless the peer is unwelcome or the house is full.
 func (m *Machine) peerJoined(ev PeerJoined) {
 	s := m.swarms[ev.Blob]
-	if s == nil || ev.Peer == "" || ev.Peer == m.cfg.Self || m.refused(ev.Peer) || s.hood.struck[ev.Peer] > m.now {
+	if s == nil || ev.Peer == "" || ev.Peer == m.cfg.Self || m.refused(ev.Peer) {
 		m.do(Disconnect{Blob: ev.Blob, Peer: ev.Peer})
 		return
 	}
@@ -52,23 +65,47 @@ func (m *Machine) peerJoined(ev PeerJoined) {
 	if old := s.peers[ev.Peer]; old != nil {
 		m.forget(s, old)
 	}
-	delete(s.hood.connecting, ev.Peer)
-	delete(s.hood.avoid, ev.Peer)
 	s.hood.drop(ev.Peer)
-	if len(s.sorted) >= 2*m.cfg.Neighbours {
+	delete(s.hood.avoid, ev.Peer)
+	c := newCandidate(s.blob, ev.Peer)
+	if m.full(s, c) {
 		m.turnAway(s, ev.Peer)
 		return
 	}
 	s.joins++
 	p := &peer{
-		id: ev.Peer, zone: ev.Zone, seed: rendezvousSeed(s.blob, ev.Peer), joined: m.now, lastFresh: m.now,
-		order: s.joins, has: blob.NewBitset(s.n), toldAt: -never,
+		id: ev.Peer, zone: ev.Zone, seed: c.seed, weight: c.weight, place: rendezvous(c.seed, onRing), joined: m.now, lastFresh: m.now, movedAt: m.now,
+		order: s.joins, has: blob.NewBitset(s.n), suffix: s.n, lapFrom: s.n, failing: never, toldAt: -never,
 	}
 	at, _ := s.findPeer(ev.Peer)
 	s.sorted = slices.Insert(s.sorted, at, p)
 	s.peers[ev.Peer] = p
+	s.order.stale = true
+	s.hood.grewAt = m.now
 	// Also an empty set is told: it lets the peer decide about its duties.
 	m.do(TellHave{Blob: s.blob, Peers: []PeerID{p.id}, Chunks: s.servable.Clone()})
+	if len(s.claims.told) > 0 {
+		m.do(TellReading{Blob: s.blob, Peers: []PeerID{p.id}, Spans: s.claims.told})
+	}
+}
+
+// full reports whether there is no room for one more session. The last places are kept for
+// those who share the reads.
+func (m *Machine) full(s *swarm, c candidate) bool {
+	most := 2 * m.neighbours(s)
+	if len(s.sorted) < most*3/4 {
+		return false
+	}
+	if len(s.sorted) >= most {
+		return true
+	}
+	heavier := 0
+	for _, p := range s.sorted {
+		if p.weight > c.weight {
+			heavier++
+		}
+	}
+	return heavier >= m.readers(s)
 }
 
 // turnAway names others to a peer that this node has no room for.
@@ -85,8 +122,8 @@ func (m *Machine) peerLeft(s *swarm, ev PeerLeft) {
 	if p := s.peers[ev.Peer]; p != nil {
 		m.forget(s, p)
 	}
-	delete(s.hood.connecting, ev.Peer)
 	s.hood.drop(ev.Peer)
+	s.order.stale = true
 	if ev.Why != FaultCancelled && !s.proven {
 		shun(s.hood.avoid, ev.Peer, m.now, m.now+5*second)
 	}
@@ -99,14 +136,12 @@ func (m *Machine) forget(s *swarm, p *peer) {
 			s.closeAsk(a)
 		}
 	}
-	for i := range p.has.All() {
-		s.holders[i]--
-	}
+	m.discount(s, p)
 	at, _ := s.findPeer(p.id)
 	s.sorted = slices.Delete(s.sorted, at, at+1)
 	delete(s.peers, p.id)
 	m.uploads.dropPeer(s.blob, p.id)
-	s.dirty = true
+	s.dirty, s.order.stale, s.claims.stale = true, true, true
 }
 
 // disconnect ends a session from this side.
@@ -132,30 +167,63 @@ func (m *Machine) peerHas(s *swarm, ev PeerHas) {
 		m.quarantine(p.id, s.blob, "told a set of chunks of another blob size")
 		return
 	}
-	first := !p.introduced
 	p.introduced = true
-	for i := range ev.Chunks.All() {
-		if !p.has.Add(i) {
-			continue
+	news := false
+	for w := range ev.Chunks.Words() {
+		for word := ev.Chunks.Word(w) &^ p.has.Word(w); word != 0; word &= word - 1 {
+			i := blob.ChunkIndex(w*64 + bits.TrailingZeros64(word))
+			p.has.Add(i)
+			p.count++
+			if s.proven {
+				continue
+			}
+			news = news || s.holders[i] == 0 && s.chunks[i].state == missing
+			if !p.discounted {
+				m.addHolder(s, i)
+			}
 		}
-		p.count++
-		if s.holders[i] == 0 && !s.proven && s.chunks[i].state == missing && (!first || m.midRun(s, ev.Chunks, i)) {
-			m.claim(s, p, i)
-		}
-		s.holders[i]++
+	}
+	for p.suffix > 0 && p.has.Has(p.suffix-1) {
+		p.suffix--
+		p.movedAt = m.now
+	}
+	if news && !p.discounted {
+		m.fresh(s, p)
+	}
+	if p.seeder() {
+		s.order.stale, s.claims.stale = true, true
+		p.reads = nil
 	}
 	m.leaveSeeder(s, p)
 }
 
-// midRun reports whether the set holds only a part of the run of chunk i. Who says so in its
-// first words is probably reading the rest; one that was restarted in the middle of a run
-// is believed for as long, and then passed over.
-func (m *Machine) midRun(s *swarm, chunks blob.Bitset, i blob.ChunkIndex) bool {
-	first, end := m.bounds(s, s.runOf(i, m.cfg.Run))
-	for at := first; at < end; at++ {
-		if !chunks.Has(at) {
-			return true
+func (m *Machine) addHolder(s *swarm, i blob.ChunkIndex) {
+	if s.holders[i]++; s.holders[i] == 1 {
+		s.covered.Add(i)
+		s.chunks[i].coveredAt = m.now
+	}
+}
+
+// discount has what a peer holds not count any more.
+func (m *Machine) discount(s *swarm, p *peer) {
+	if p.discounted || s.proven {
+		return
+	}
+	p.discounted, s.order.stale = true, true
+	for i := range p.has.All() {
+		if s.holders[i]--; s.holders[i] == 0 {
+			s.covered.Remove(i)
 		}
 	}
-	return false
+}
+
+// recount has what a peer holds count again.
+func (m *Machine) recount(s *swarm, p *peer) {
+	if !p.discounted {
+		return
+	}
+	p.discounted, s.order.stale = false, true
+	for i := range p.has.All() {
+		m.addHolder(s, i)
+	}
 }

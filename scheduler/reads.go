@@ -10,6 +10,9 @@ import (
 type read struct {
 	id        ReadID
 	next, end blob.ChunkIndex // what is still to come
+	from      blob.ChunkIndex // where it entered the run in which it is
+	soon      blob.ChunkIndex // the end of that run: peers may be asked for what comes later
+	asked     blob.ChunkIndex // the end of what was asked for; it is ended at end if that comes first
 	lastAt    Time            // of its latest chunk
 	cancelled bool
 }
@@ -17,23 +20,28 @@ type read struct {
 // upstream is the registry as this blob's download knows it.
 type upstream struct {
 	known     bool
+	whole     bool  // the registry ignores Range
 	refused   Fault // why it will not deliver until UpstreamKnown; FaultNone: it may
 	refusedAt Time
 	reads     []*read // in the order in which they began
 	failures  int     // in a row
 	failing   Time    // since when; never: it is not
 	retryAt   Time
+	pace      Time // of one chunk, smoothed
 	rescues   int
 	rescueAt  Time // the next rescue is not before
 	idleSince Time
-	dripAt    Time
+	shareFrom Time           // since when there is a run to be shared; never: there is none
+	head      blob.ByteCount // read for clients alone
+	heading   bool           // and more is being read
+	dripAt    Time           // the next time is not before
 }
 
 // maxRescuePace is how many times faster than at first rescues may follow each other.
 const maxRescuePace = 8
 
 func newUpstream(known bool, now Time) upstream {
-	return upstream{known: known, failing: never, idleSince: never, dripAt: now}
+	return upstream{known: known, failing: never, idleSince: now, shareFrom: never, dripAt: now}
 }
 
 // usable reports whether a registry is known that has not refused.
@@ -63,6 +71,22 @@ func (m *Machine) upstreamKnown(s *swarm) {
 	s.up.known, s.up.refused, s.up.failures, s.up.failing, s.up.retryAt = true, FaultNone, 0, never, 0
 }
 
+// upstreamWhole learns that parts cost as much as the whole: one node reads it for all.
+func (m *Machine) upstreamWhole(s *swarm) {
+	if s.proven || s.up.whole {
+		return
+	}
+	s.up.whole = true
+	if len(s.sorted) == 0 {
+		return
+	}
+	for _, r := range s.up.reads {
+		if r.next > 0 {
+			m.cancelRead(s, r)
+		}
+	}
+}
+
 // read decides what to read from the registry now.
 func (m *Machine) read(s *swarm) {
 	m.endStalled(s)
@@ -83,14 +107,13 @@ func (m *Machine) read(s *swarm) {
 	}
 	m.yieldReads(s)
 	m.duties(s)
-	m.steal(s)
 	m.rescue(s)
 }
 
 // readGap reads the first gap to its end in one request: so a registry without Range
 // works too. Gaps follow each other.
 func (m *Machine) readGap(s *swarm) {
-	if s.up.busy() > 0 {
+	if s.up.busy() > 0 || !m.roomToRead(s) {
 		return
 	}
 	from, count := stretch(0, s.n, func(i blob.ChunkIndex) bool { return s.chunks[i].state == missing && s.chunks[i].ask == nil })
@@ -101,18 +124,47 @@ func (m *Machine) readGap(s *swarm) {
 
 func (m *Machine) startRead(s *swarm, first, count blob.ChunkIndex) {
 	m.lastRead++
-	r := &read{id: m.lastRead, next: first, end: first + count, lastAt: m.now}
+	r := &read{id: m.lastRead, next: first, end: first + count, asked: first + count, lastAt: m.now}
 	s.up.reads = append(s.up.reads, r)
 	for i := first; i < r.end; i++ {
 		s.chunks[i].read = r.id
 	}
-	s.up.idleSince = never
+	s.enterRun(r)
 	m.do(ReadUpstream{Blob: s.blob, Read: r.id, First: first, Count: count})
 	m.wakeAt(s, m.now+m.readStall(s))
 }
 
-// readStall is how long a read may bring no chunk.
-func (m *Machine) readStall(s *swarm) Time { return m.cfg.ReadStall + 16*s.slowChunk() }
+// enterRun notes that a read comes to the run of its next chunk.
+func (s *swarm) enterRun(r *read) {
+	r.from = r.next
+	r.soon = r.next
+	if r.next < r.end {
+		_, end := s.bounds(s.runOf(r.next))
+		r.soon = min(end, r.end)
+	}
+	for i := r.from; i < r.soon; i++ {
+		s.refresh(i)
+	}
+}
+
+// cutRead has a read end before chunk end. What it was to bring of the rest may come from
+// elsewhere at once.
+func (s *swarm) cutRead(r *read, end blob.ChunkIndex) {
+	was := r.end
+	r.end, r.soon = end, min(r.soon, end)
+	s.release(r, end, was)
+}
+
+// free reports whether no upstream read under way was asked for the chunk, be it that the
+// rest of that one was left to others.
+func (s *swarm) free(i blob.ChunkIndex) bool {
+	return !slices.ContainsFunc(s.up.reads, func(r *read) bool { return !r.cancelled && r.next <= i && i < r.asked })
+}
+
+// readStall is how long a read may bring no chunk: long enough for 8 KiB a second.
+func (m *Machine) readStall(s *swarm) Time {
+	return m.cfg.ReadStall + Time(int64(s.geometry.ChunkSize())*int64(second)/int64(8*blob.KiB))
+}
 
 // endStalled ends reads that bring nothing.
 func (m *Machine) endStalled(s *swarm) {
@@ -135,50 +187,54 @@ func (m *Machine) cancelRead(s *swarm, r *read) {
 		return
 	}
 	r.cancelled = true
+	m.readFreed()
 	s.releaseRead(r)
 	m.do(CancelRead{Blob: s.blob, Read: r.id})
 }
 
-func (s *swarm) releaseRead(r *read) {
-	for i := r.next; i < r.end; i++ {
+// readFreed has every download planned anew: one may have waited for a read to end.
+func (m *Machine) readFreed() {
+	for _, s := range m.order {
+		s.dirty = s.dirty || !s.proven && s.missing > 0
+	}
+}
+
+func (s *swarm) releaseRead(r *read) { s.release(r, r.next, r.end) }
+
+func (s *swarm) release(r *read, from, end blob.ChunkIndex) {
+	for i := from; i < end; i++ {
 		if s.chunks[i].read == r.id {
 			s.chunks[i].read = 0
+			s.refresh(i)
 		}
 	}
 }
 
 // comingSoon reports whether an upstream read is about to bring the chunk. Of a read of
 // a whole gap that is its current run only: peers may be asked for the rest.
-func (m *Machine) comingSoon(s *swarm, i blob.ChunkIndex) bool {
+func (s *swarm) comingSoon(i blob.ChunkIndex) bool {
 	id := s.chunks[i].read
 	if id == 0 {
 		return false
 	}
 	r := s.up.find(id)
-	if r == nil || s.mend.solo {
-		return r != nil
-	}
-	_, end := m.bounds(s, s.runOf(r.next, m.cfg.Run))
-	return i < end
+	return r != nil && (s.mend.solo || i < r.soon)
 }
 
 // yieldReads ends the read of a whole gap, begun when this node was alone, where it
-// comes to a run that the swarm has, or that is another's duty.
+// comes to a run that the swarm has, or that others read.
 func (m *Machine) yieldReads(s *swarm) {
-	self := rendezvousSeed(s.blob, m.cfg.Self)
 	for _, r := range s.up.reads {
-		k := s.runOf(r.next, m.cfg.Run)
-		first, end := m.bounds(s, k)
-		if r.cancelled || r.next != first || r.end <= end || !m.settled(s) {
+		first, end := s.bounds(s.runOf(r.next))
+		if r.cancelled || r.next != first || r.end <= end || s.up.whole || !m.settled(s) {
 			continue
 		}
-		needed := m.stand(s, k, self).free
-		for i := first; i < end && needed; i++ {
-			c := &s.chunks[i]
-			needed = c.state == missing && c.ask == nil && !s.covered(i)
-		}
-		if !needed {
-			m.cancelRead(s, r)
+		claimed := m.claimed(s)
+		for i := first; i < end; i++ {
+			if s.chunks[i].state != missing || s.chunks[i].ask != nil || s.covered.Has(i) || claimed.Has(i) {
+				m.cancelRead(s, r)
+				break
+			}
 		}
 	}
 }
@@ -187,11 +243,15 @@ func (m *Machine) yieldReads(s *swarm) {
 // run now and then: a slow swarm must not become a stampede on the registry. A swarm
 // that stays slow is relied on less and less.
 func (m *Machine) rescue(s *swarm) {
-	slow := m.slowSwarm(s)
-	if s.up.busy() > 0 || s.missing == 0 {
+	// Where this node's own link is what is slow, upstream is no help.
+	slow := m.slowSwarm(s) && 2*s.up.pace < s.slowChunk()
+	if s.up.busy() > 0 || s.missing == 0 || !m.roomToRead(s) {
 		return
 	}
-	at := max(s.lastGain+m.patience(s), s.up.rescueAt)
+	wait := max(m.patience(s), s.asks.p95) + m.lineWait(s)
+	// While other blobs gain, it is this node's link that has no room for this one yet.
+	const busy = 4
+	at := max(s.lastGain+wait, min(m.lastGain+wait, s.lastGain+busy*wait), s.up.rescueAt)
 	if slow {
 		at = s.up.rescueAt
 	}
@@ -199,24 +259,44 @@ func (m *Machine) rescue(s *swarm) {
 		m.wakeAt(s, at)
 		return
 	}
-	var last, count blob.ChunkIndex
-	for k := range s.runs {
-		if s.proof.has {
-			k = len(s.runs) - 1 - k
-		}
-		first, end := m.bounds(s, k)
-		last, count = stretch(first, end, func(i blob.ChunkIndex) bool {
-			return s.chunks[i].state == missing && s.chunks[i].read == 0 && s.holders[i] > 0
-		})
-		if count > 0 {
-			break
-		}
-	}
-	if count > 0 {
+	if x := m.overdue(s); x.Count > 0 {
 		s.up.rescues++
 		s.up.rescueAt = m.now + m.cfg.RescueEvery/Time(min(s.up.rescues, maxRescuePace))
-		m.startRead(s, last, count)
+		m.startRead(s, x.First, x.Count)
 	}
+}
+
+// overdue is a stretch that the swarm has had for long and did not deliver. Ranks keep
+// those apart who wait for the same.
+func (m *Machine) overdue(s *swarm) Span {
+	const steps = 16
+	wait := m.patience(s)
+	claimed := m.claimed(s)
+	for at := range s.runs {
+		k := at
+		if s.proof.has {
+			k = len(s.runs) - 1 - at
+		}
+		since := Time(0)
+		first, end := s.bounds(k)
+		from, count := stretch(first, end, func(i blob.ChunkIndex) bool {
+			c := &s.chunks[i]
+			if c.state != missing || !s.free(i) || !s.covered.Has(i) || claimed.Has(i) {
+				return false
+			}
+			since = max(since, c.coveredAt)
+			return true
+		})
+		if count == 0 {
+			continue
+		}
+		if at := since + wait + Time(min(m.rank(s, k), steps))*second; m.now < at {
+			m.wakeAt(s, at)
+			continue
+		}
+		return Span{from, count}
+	}
+	return Span{}
 }
 
 // readProgressed records a chunk that upstream delivered.
@@ -226,15 +306,29 @@ func (m *Machine) readProgressed(s *swarm, ev ReadProgressed) {
 	}
 	m.upstreamWorks(s)
 	if r := s.up.find(ev.Read); r != nil {
-		for i := r.next; i <= min(ev.Chunk, r.end-1); i++ {
-			if s.chunks[i].read == r.id {
-				s.chunks[i].read = 0
-			}
-		}
-		r.next, r.lastAt = max(r.next, ev.Chunk+1), m.now
+		m.readCame(s, r, ev.Chunk)
 	}
 	if s.chunks[ev.Chunk].state == missing {
 		m.gain(s, ev.Chunk, registry)
+	}
+}
+
+// readCame moves a read on past a chunk that it brought.
+func (m *Machine) readCame(s *swarm, r *read, i blob.ChunkIndex) {
+	from := r.next
+	r.next = max(r.next, min(i+1, r.end))
+	s.release(r, from, r.next)
+	if !r.cancelled {
+		s.claims.pace = smooth(s.claims.pace, m.now-r.lastAt)
+		s.up.pace = smooth(s.up.pace, m.now-r.lastAt)
+	}
+	r.lastAt = m.now
+	switch {
+	case r.cancelled:
+	case r.next >= r.end && r.end < r.asked:
+		m.cancelRead(s, r)
+	case r.next >= r.soon:
+		s.enterRun(r)
 	}
 }
 
@@ -250,6 +344,8 @@ func (m *Machine) readEnded(s *swarm, ev ReadEnded) {
 	}
 	s.up.reads = slices.DeleteFunc(s.up.reads, func(x *read) bool { return x == r })
 	s.releaseRead(r)
+	m.readFreed()
+	s.up.idleSince = m.now
 	why := ev.Why
 	switch {
 	case r.cancelled && why == FaultCancelled:
@@ -287,71 +383,4 @@ func (m *Machine) upstreamFault(s *swarm, why Fault) {
 		u.failures++
 		u.retryAt = m.now + pause/2 + Time(m.random.Int64N(int64(pause/2)+1))
 	}
-}
-
-// drip has a chunk read now and then for clients that wait long, who may be given R
-// bytes from the front on: containerd gives up after five minutes without a byte.
-func (m *Machine) drip(s *swarm) {
-	if s.waitedFrom == never || !s.up.usable() || s.proof.releasing {
-		return
-	}
-	at := max(s.waitedFrom+m.cfg.DripAfter, s.up.dripAt, s.up.retryAt)
-	if m.now < at {
-		m.wakeAt(s, at)
-		return
-	}
-	s.up.dripAt = m.now + m.cfg.DripEvery
-	m.wakeAt(s, s.up.dripAt)
-	for i := range s.n {
-		c := &s.chunks[i]
-		switch {
-		case c.state == registry:
-			continue
-		case c.state == missing && c.read == 0:
-			m.startRead(s, i, 1)
-		case c.state == quarantined && !c.auditing:
-			m.audit(s, i)
-		}
-		return
-	}
-}
-
-// giveUp ends a download that cannot succeed, so that clients get the registry's own
-// answer, or none, while they still listen.
-func (m *Machine) giveUp(s *swarm) {
-	u := &s.up
-	if s.clientsOnly && s.waitedFrom == never {
-		at := s.started + 2*m.cfg.GiveUpAfter
-		if m.now >= at {
-			m.abandon(s, FaultCancelled)
-			return
-		}
-		m.wakeAt(s, at)
-	}
-	if s.missing == 0 && s.mend.stage == mendNothing || len(u.reads) > 0 {
-		return
-	}
-	why, since := u.refused, max(u.refusedAt, s.started)
-	switch {
-	case !u.known:
-		why = FaultNoSource
-	case u.refused != FaultNone:
-	case u.failing != never:
-		why, since = FaultTransient, u.failing
-	default:
-		return
-	}
-	limit := m.cfg.GiveUpAfter
-	switch {
-	case m.anybody(s):
-		limit *= 2
-	case why != FaultTransient:
-		m.abandon(s, why)
-		return
-	}
-	if at := max(since, s.lastGain) + limit; m.now < at {
-		m.wakeAt(s, at)
-		return
-	}
-	m.abandon(s, why)
 }

@@ -16,13 +16,13 @@ import (
 // A script drives one Machine with the verbs below and shows what it does. Peers are
 // named by letters; blobs too (blob=, x when left out). Chunks are written 0-3,7 or all.
 //
-//	new [members=n] [neighbours=n] [zone=z]
+//	new [members=n] [neighbours=n] [readers=n] [reads-all=n] [asks-all=n] [uploads=n] [zone=z]
 //	start [size=1MiB] [image=i] [no-upstream] [clients-only] [r=..] [v=..] [q=..]
-//	held, lost, upstream, client, client-left, proven
+//	held, lost, upstream, whole, client, client-left, proven
 //	members n, found A,B [done], joined A,B [zone=z], left A [why=transient], told A peers=B,C, misbehaved A
-//	has A 0-3, asked A 0, cancelled A 0, sent A 0, refused A 0, arrived A 0, chain A
+//	has A 0-3, reads A 0-15 (or: reads A nothing), asked A 0, cancelled A 0, sent A 0, refused A 0, arrived A 0, chain A
 //	read 1 0-3, read-ended 1 [why=none]
-//	link A 3 [broken] [verified=2,3], hashed 4 [verified=all] [mismatch], audited 2 [same|differs|why=..], chunk-lost 2
+//	link A 3 [broken] [verified=2,3], hashed 4 [verified=all] [mismatch], audited 2 [same|differs|why=..], head-read [why=..], chunk-lost 2
 //	advance 100ms (ticks at every deadline on the way), deadline, view, quarantined
 type script struct {
 	m      *scheduler.Machine
@@ -43,7 +43,10 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	l := line{t: t, d: d, s: s}
 	switch d.Cmd {
 	case "new":
-		cfg := scheduler.Config{Self: "me", Seed: 1, Zone: l.arg("zone", ""), Neighbours: l.number("neighbours", 0)}
+		cfg := scheduler.Config{
+			Self: "me", Seed: 1, Zone: l.arg("zone", ""), Neighbours: l.number("neighbours", 0), Readers: l.number("readers", 0),
+			ReadsAll: l.number("reads-all", 0), AsksAll: l.number("asks-all", 0), Uploads: l.number("uploads", 0),
+		}
 		s.m, s.now, s.chunks = scheduler.New(cfg), 0, map[blob.Digest]blob.ChunkIndex{}
 		return s.step(scheduler.MembersCounted{Members: l.number("members", 0)})
 	case "advance":
@@ -128,6 +131,17 @@ func chunks(b blob.Bitset) string {
 	return strings.Join(parts, ",")
 }
 
+func spans(reads []scheduler.Span) string {
+	parts := make([]string, 0, len(reads))
+	for _, r := range reads {
+		parts = append(parts, fmt.Sprintf("%d-%d", r.First, r.End()-1))
+	}
+	if len(parts) == 0 {
+		return "nothing"
+	}
+	return strings.Join(parts, ",")
+}
+
 func show(a scheduler.Action) string {
 	at := func(d blob.Digest) string { // x goes without saying
 		if name(d) == "x" {
@@ -161,6 +175,8 @@ func show(a scheduler.Action) string {
 		return fmt.Sprintf("refuse-busy %s %d%s", a.Peer, a.Chunk, at(a.Blob))
 	case scheduler.TellHave:
 		return fmt.Sprintf("tell-have %s %s%s", peers(a.Peers), chunks(a.Chunks), at(a.Blob))
+	case scheduler.TellReading:
+		return fmt.Sprintf("tell-reading %s %s%s", peers(a.Peers), spans(a.Spans), at(a.Blob))
 	case scheduler.TellPeers:
 		return fmt.Sprintf("tell-peers %s %s%s", a.Peer, peers(a.Peers), at(a.Blob))
 	case scheduler.SendChain:
@@ -175,6 +191,8 @@ func show(a scheduler.Action) string {
 		return fmt.Sprintf("hash-prefix %d-%d%s", a.First, a.Through, at(a.Blob))
 	case scheduler.AuditChunk:
 		return fmt.Sprintf("audit-chunk %d%s", a.Chunk, at(a.Blob))
+	case scheduler.ReadHead:
+		return fmt.Sprintf("read-head %d%s", a.Length, at(a.Blob))
 	case scheduler.DropChunk:
 		return fmt.Sprintf("drop-chunk %d%s", a.Chunk, at(a.Blob))
 	case scheduler.DropChain:

@@ -22,16 +22,18 @@ const (
 
 // A chunk is what the Machine knows about one chunk of a blob that it downloads.
 type chunk struct {
-	state    state
-	sender   PeerID // of a Q chunk; empty when it was here before this life
-	ask      *ask   // the peer it is asked of now
-	read     ReadID // the upstream read that should bring it
-	tie      uint32 // random order among chunks that are equally rare
-	hedges   uint8
-	linked   bool     // its link under the current chain holds, or it is V
-	suspect  bool     // its link failed; waits for an audit
-	auditing bool     // an AuditChunk is under way
-	avoid    []PeerID // who failed to deliver it or sent it wrong
+	state     state
+	sender    PeerID // of a Q chunk; empty when it was here before this life
+	ask       *ask   // the peer it is asked of now
+	read      ReadID // the upstream read that should bring it
+	tie       uint32 // random order among chunks that are equally rare
+	hedges    uint8
+	linked    bool     // its link under the current chain holds, or it is V
+	suspect   bool     // its link failed; waits for an audit
+	auditing  bool     // an AuditChunk is under way
+	accused   PeerID   // who sent bytes that the current chain refuses
+	avoid     []PeerID // who sent it wrong
+	coveredAt Time     // since when some peer has it
 }
 
 // A swarm is one blob at this node with everybody who wants or has it.
@@ -42,6 +44,7 @@ type swarm struct {
 	started     Time
 	wake        Time
 	dirty       bool
+	starved     bool // the reads of other blobs leave no room for its own
 	proven      bool
 	ended       bool
 	clientsOnly bool
@@ -49,30 +52,36 @@ type swarm struct {
 
 	chunks   []chunk // nil once proven
 	servable blob.Bitset
+	wanted   blob.Bitset     // missing, and neither asked of a peer nor about to come from upstream
+	unlinked blob.Bitset     // here, and its link not known to hold
+	open     blob.ChunkIndex // chunks in unlinked
 	missing  blob.ChunkIndex // chunks of no bytes here
 	lastGain Time            // of any chunk
 
 	peers   map[PeerID]*peer
 	sorted  []*peer  // the same, by ID
-	holders []uint16 // sessions that hold each chunk
+	holders []uint16 // sessions that hold each chunk and count
+	covered blob.Bitset
 	joins   int
 
-	hood  neighbourhood
-	asks  asks
-	up    upstream
-	runs  []run
-	proof proof
-	mend  mending
-	tells tells
+	order  order
+	hood   neighbourhood
+	asks   asks
+	up     upstream
+	runs   []run
+	claims claims
+	proof  proof
+	mend   mending
+	tells  tells
 }
 
 func (m *Machine) newSwarm(d blob.Digest, g blob.Geometry) *swarm {
 	s := &swarm{
 		blob: d, geometry: g, n: g.Chunks(), started: m.now, lastGain: m.now, wake: never, dirty: true, waitedFrom: never,
-		peers:   map[PeerID]*peer{},
-		holders: make([]uint16, g.Chunks()),
-		hood:    newNeighbourhood(m.now),
-		tells:   tells{at: -never},
+		peers: map[PeerID]*peer{},
+		order: newOrder(d, m.cfg.Self),
+		hood:  newNeighbourhood(m.now),
+		tells: newTells(),
 	}
 	m.swarms[d] = s
 	m.order = append(m.order, s)
@@ -88,11 +97,15 @@ func (m *Machine) start(ev DownloadStarted) {
 	s := m.newSwarm(ev.Blob, g)
 	s.image, s.clientsOnly = ev.Image, ev.ClientsOnly
 	s.chunks = make([]chunk, s.n)
-	s.servable = blob.NewBitset(s.n)
+	s.servable, s.unlinked, s.covered = blob.NewBitset(s.n), blob.NewBitset(s.n), blob.NewBitset(s.n)
+	s.wanted = blob.FullBitset(s.n)
+	s.holders = make([]uint16, s.n)
 	s.missing = s.n
-	s.tells.fresh = blob.NewBitset(s.n)
-	s.runs = make([]run, s.runOf(s.n-1, m.cfg.Run)+1)
+	s.tells.reset(s.n)
+	s.runs = make([]run, s.runOf(s.n-1)+1)
+	s.claims = newClaims(s.n)
 	s.up = newUpstream(ev.Upstream, m.now)
+	s.asks.lap = lap{suffix: s.n, from: s.n}
 	s.proof = newProof()
 	for i := range s.n {
 		s.chunks[i].tie = m.random.Uint32()
@@ -132,6 +145,7 @@ func (m *Machine) prove(s *swarm) {
 	if s.proven {
 		return
 	}
+	m.convictAll(s)
 	m.cancelEverything(s)
 	m.becomeSeeder(s)
 }
@@ -139,7 +153,8 @@ func (m *Machine) prove(s *swarm) {
 func (m *Machine) becomeSeeder(s *swarm) {
 	s.proven, s.chunks, s.runs, s.missing = true, nil, nil, 0
 	s.servable = blob.FullBitset(s.n)
-	s.proof, s.mend, s.up, s.asks = proof{}, mending{}, upstream{}, asks{}
+	s.wanted, s.unlinked, s.covered, s.holders = blob.Bitset{}, blob.Bitset{}, blob.Bitset{}, nil
+	s.proof, s.mend, s.up, s.asks, s.claims = proof{}, mending{}, upstream{}, asks{}, claims{}
 	s.hood = newNeighbourhood(m.now)
 	m.do(Announce{Key: s.blob})
 	for _, p := range slices.Clone(s.sorted) {
@@ -221,18 +236,34 @@ func (m *Machine) setState(s *swarm, i blob.ChunkIndex, to state) {
 	}
 	if to == registry || to == verified {
 		if s.servable.Add(i) {
-			s.tells.fresh.Add(i)
+			s.tells.add(i)
 		}
 	} else {
 		s.servable.Remove(i)
-		s.tells.fresh.Remove(i)
+		s.tells.remove(i)
 	}
-	if to == verified {
-		c.linked, c.suspect = true, false
-	}
-	if to == missing {
-		c.linked, c.suspect = false, false
+	switch to {
+	case verified:
+		c.suspect = false
+		s.setLinked(i, true)
+		s.convict(i)
+	case missing:
+		c.suspect = false
+		s.setLinked(i, false)
 		m.prefixChanged(s, i)
+	case quarantined, registry:
+		s.setLinked(i, c.linked)
+	}
+	s.refresh(i)
+}
+
+// refresh keeps wanted true for a chunk after its state, its ask or its read changed.
+func (s *swarm) refresh(i blob.ChunkIndex) {
+	c := &s.chunks[i]
+	if c.state == missing && c.ask == nil && !s.comingSoon(i) {
+		s.wanted.Add(i)
+	} else {
+		s.wanted.Remove(i)
 	}
 }
 
@@ -243,7 +274,7 @@ func (m *Machine) gain(s *swarm, i blob.ChunkIndex, to state) {
 		m.cancelAsk(s, c.ask)
 	}
 	m.setState(s, i, to)
-	s.lastGain = m.now
+	s.lastGain, m.lastGain = m.now, m.now
 	c.hedges = 0
 }
 

@@ -17,17 +17,28 @@ type upload struct {
 // wait in the order in which they came.
 type uploads struct {
 	active, queue []upload
+	endedAt       Time // when one last ended, or the queue was last empty
+	each          Time // between two that end while others wait, smoothed
 }
 
 func (u *uploads) unqueue(x upload) {
 	u.queue = slices.DeleteFunc(u.queue, func(y upload) bool { return x == y })
 }
 
-func (u *uploads) end(x upload) {
-	if at := slices.Index(u.active, x); at >= 0 {
-		u.active = slices.Delete(u.active, at, at+1)
+func (u *uploads) end(x upload, now Time) {
+	at := slices.Index(u.active, x)
+	if at < 0 {
+		return
 	}
+	u.active = slices.Delete(u.active, at, at+1)
+	if len(u.queue) > 0 {
+		u.each = smooth(u.each, now-u.endedAt)
+	}
+	u.endedAt = now
 }
+
+// backlog is how long what waits will take.
+func (u *uploads) backlog() Time { return Time(len(u.queue)) * u.each }
 
 func (u *uploads) dropBlob(d blob.Digest) {
 	gone := func(x upload) bool { return x.blob == d }
@@ -72,22 +83,26 @@ func (m *Machine) peerAsked(s *swarm, ev PeerAsked) {
 	}
 	x := upload{ev.Blob, ev.Peer, ev.Chunk}
 	u := &m.uploads
-	if slices.Contains(u.queue, x) || slices.Contains(u.active, x) {
-		return // it will be answered once
-	}
-	if !s.servable.Has(ev.Chunk) || len(u.queue) >= m.cfg.UploadQueue || u.ofPeer(ev.Peer) >= m.cfg.UploadsPerPeer {
+	// Every ask has one answer, so one that repeats another under way has its own.
+	twice := slices.Contains(u.queue, x) || slices.Contains(u.active, x)
+	if twice || !s.servable.Has(ev.Chunk) || len(u.queue) >= m.cfg.UploadQueue || u.ofPeer(ev.Peer) >= m.cfg.UploadsPerPeer {
 		m.do(RefuseBusy(ev))
 		return
+	}
+	if len(u.queue) == 0 {
+		u.endedAt = m.now
 	}
 	u.queue = append(u.queue, x)
 }
 
-// startUploads serves the asks that waited longest while there is room.
+// startUploads serves the asks that waited longest while there is room, except that some
+// come first; see turn.
 func (m *Machine) startUploads() {
 	u := &m.uploads
 	for len(u.queue) > 0 && len(u.active) < m.cfg.Uploads {
-		x := u.queue[0]
-		u.queue = slices.Delete(u.queue, 0, 1)
+		at := m.nextUpload()
+		x := u.queue[at]
+		u.queue = slices.Delete(u.queue, at, at+1)
 		if s := m.swarms[x.blob]; s == nil || !s.servable.Has(x.chunk) { // lost since it was asked for
 			m.do(RefuseBusy{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 			continue
@@ -95,4 +110,60 @@ func (m *Machine) startUploads() {
 		u.active = append(u.active, x)
 		m.do(Serve{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 	}
+}
+
+// nextUpload is the place in the queue of the ask to be served now.
+func (m *Machine) nextUpload() int {
+	// One place is for verifiers: all send to the few, whose downlinks would else hold up the rest.
+	verifier := !slices.ContainsFunc(m.uploads.active, m.verifies)
+	best, first := 0, m.turn(m.uploads.queue[0], verifier)
+	for at, x := range m.uploads.queue[1:] {
+		if t := m.turn(x, verifier); t < first {
+			best, first = at+1, t
+		}
+	}
+	return best
+}
+
+// turn says how soon an ask is served, before others that came earlier: those of a verifier
+// if its place is free; not many of one peer, and not many of one blob, while others wait; and
+// with a chain, those of who comes next in the line, which has nobody else to ask.
+func (m *Machine) turn(x upload, verifier bool) (turn int) {
+	const few, many, line = 1 << 8, 1 << 4, 1
+	if verifier && m.verifies(x) {
+		return -1
+	}
+	samePeer, sameBlob := 0, 0
+	for _, y := range m.uploads.active {
+		if y.blob == x.blob {
+			sameBlob++
+		}
+		if y.peer == x.peer {
+			samePeer++
+		}
+	}
+	if samePeer >= fewAsks {
+		turn += few
+	}
+	turn += many * sameBlob
+	if s := m.swarms[x.blob]; s != nil && (s.proven || s.proof.has) {
+		m.arrange(s)
+		at := slices.IndexFunc(s.order.next, func(p *peer) bool { return p.id == x.peer })
+		if at < 0 {
+			at = len(s.order.next)
+		}
+		turn += line * at
+	}
+	return turn
+}
+
+// verifies reports whether an upload helps the swarm to its first chain.
+func (m *Machine) verifies(x upload) bool {
+	s := m.swarms[x.blob]
+	if s == nil || s.proven || s.proof.has {
+		return false
+	}
+	m.arrange(s)
+	p := s.peers[x.peer]
+	return p != nil && p.verifier
 }

@@ -1,6 +1,8 @@
 package scheduler_test
 
 import (
+	"strings"
+
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/scheduler"
 )
@@ -24,6 +26,10 @@ func (l line) events() []scheduler.Event {
 		return one(scheduler.BlobLost{Blob: d})
 	case "upstream":
 		return one(scheduler.UpstreamKnown{Blob: d})
+	case "whole":
+		return one(scheduler.UpstreamWhole{Blob: d})
+	case "head-read":
+		return one(scheduler.HeadRead{Blob: d, Why: l.fault()})
 	case "client":
 		return one(scheduler.ClientAsked{Blob: d})
 	case "client-left":
@@ -45,6 +51,8 @@ func (l line) events() []scheduler.Event {
 		return one(scheduler.PeerMisbehaved{Blob: d, Peer: l.peer(), What: "broke the protocol"})
 	case "has":
 		return one(scheduler.PeerHas{Blob: d, Peer: l.peer(), Chunks: l.set(l.word(1), l.chunkCount(d))})
+	case "reads":
+		return one(scheduler.PeerReads{Blob: d, Peer: l.peer(), Spans: l.spans(l.word(1))})
 	case "chain":
 		return one(scheduler.ChainArrived{Blob: d, Peer: l.peer()})
 	case "read", "read-ended":
@@ -53,6 +61,16 @@ func (l line) events() []scheduler.Event {
 		return one(l.proofEvent(d))
 	}
 	return l.perChunk(d)
+}
+
+// spans reads what a peer says it reads: 0-15,32-47 or nothing.
+func (l line) spans(s string) (spans []scheduler.Span) {
+	for part := range strings.SplitSeq(s, ",") {
+		if from, to, ok := strings.Cut(part, "-"); ok {
+			spans = append(spans, scheduler.Span{First: l.index(from), Count: l.index(to) - l.index(from) + 1})
+		}
+	}
+	return spans
 }
 
 func (l line) peer() scheduler.PeerID { return scheduler.PeerID(l.word(0)) }

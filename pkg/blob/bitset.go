@@ -228,3 +228,10 @@ func BitsetFromBytes(p []byte, n ChunkIndex) (Bitset, error) {
 	}
 	return b, nil
 }
+
+// Words is the number of Words that hold the set.
+func (b Bitset) Words() int { return len(b.words) }
+
+// Word holds the chunks 64k to 64k+63, the first as the lowest bit: for those who look
+// through several sets at once. k is below Words.
+func (b Bitset) Word(k int) uint64 { return b.words[k] }

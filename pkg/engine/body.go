@@ -82,6 +82,7 @@ type Body struct {
 	download *download
 	given    bool // bytes were reported as available
 	rewrites int  // of the download, when the first were
+	head     bool // and some of them were of the head
 	closing  sync.Once
 }
 
@@ -102,6 +103,8 @@ func (b *Body) Available(ctx context.Context, off blob.ByteCount) (n blob.ByteCo
 		switch {
 		case b.given && rewrites != b.rewrites:
 			return 0, false, fmt.Errorf("blob %s: %w", d.digest.Short(), ErrWrongBytes)
+		case done && b.head && !d.headHolds():
+			return 0, false, fmt.Errorf("blob %s: %w", d.digest.Short(), ErrWrongBytes)
 		case done:
 			return max(0, d.geometry.Size()-off), true, nil
 		case ended != nil:
@@ -110,6 +113,10 @@ func (b *Body) Available(ctx context.Context, off blob.ByteCount) (n blob.ByteCo
 		if partial != nil {
 			if n := partial.AvailableFrom(off); n > 0 {
 				b.given, b.rewrites = true, rewrites
+				return n, false, nil
+			}
+			if n := d.headFrom(off); n > 0 {
+				b.given, b.rewrites, b.head = true, rewrites, true
 				return n, false, nil
 			}
 		}
@@ -142,6 +149,8 @@ func (b *Body) readAt(p []byte, off int64) (int, error) {
 			b.engine.lose(b.download, err)
 		}
 		return n, err
+	case b.download.readHeadAt(p, off):
+		return len(p), nil
 	case partial != nil:
 		return partial.ReadAt(p, off)
 	default:

@@ -45,10 +45,11 @@ type download struct {
 	err        error         // why it ended without the blob
 	changed    chan struct{} // closed and replaced when more may be read
 	sources    []upstream.Source
-	upErr      error // what upstream said last, if that was a no
-	rewrites   int   // how often bytes went that clients may have been given
-	worthless  bool  // what is on disk is wrong: it goes when the files are closed
-	diskErr    error // the disk's first failure
+	upErr      error  // what upstream said last, if that was a no
+	head       []byte // the first bytes, read from upstream for clients alone
+	rewrites   int    // how often bytes went that clients may have been given
+	worthless  bool   // what is on disk is wrong: it goes when the files are closed
+	diskErr    error  // the disk's first failure
 	claims     claims
 	reads      map[scheduler.ReadID]context.CancelFunc
 	works      map[*context.CancelFunc]struct{} // reads and audits under way

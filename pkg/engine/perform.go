@@ -12,7 +12,7 @@ import (
 
 // perform carries out one action. It runs in the loop and never blocks.
 func (e *Engine) perform(ctx context.Context, action scheduler.Action) {
-	switch a := action.(type) {
+	switch a := action.(type) { //nolint:gochecksumtype // work has the others
 	case scheduler.FindPeers:
 		e.findPeers(ctx, a)
 	case scheduler.Announce:
@@ -37,6 +37,16 @@ func (e *Engine) perform(ctx context.Context, action scheduler.Action) {
 		e.tellPeers(a)
 	case scheduler.SendChain:
 		e.sendChain(ctx, a)
+	case scheduler.Quarantine:
+		e.quarantine(a)
+	default:
+		e.work(ctx, action)
+	}
+}
+
+// work carries out an action between this node, its store and the registry.
+func (e *Engine) work(ctx context.Context, action scheduler.Action) {
+	switch a := action.(type) { //nolint:gochecksumtype // perform has the others
 	case scheduler.ReadUpstream:
 		e.readUpstream(ctx, a)
 	case scheduler.CancelRead:
@@ -45,6 +55,8 @@ func (e *Engine) perform(ctx context.Context, action scheduler.Action) {
 		e.checkLink(ctx, a)
 	case scheduler.HashPrefix:
 		e.hashPrefix(ctx, a)
+	case scheduler.ReadHead:
+		e.readHead(ctx, a)
 	case scheduler.AuditChunk:
 		e.auditChunk(ctx, a)
 	case scheduler.DropChunk:
@@ -55,8 +67,8 @@ func (e *Engine) perform(ctx context.Context, action scheduler.Action) {
 		e.release(ctx, a)
 	case scheduler.Abandon:
 		e.abandon(a)
-	case scheduler.Quarantine:
-		e.quarantine(a)
+	default:
+		panic("engine: an action that nobody carries out")
 	}
 }
 

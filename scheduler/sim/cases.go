@@ -219,7 +219,14 @@ func churn(c *Config, seed uint64) {
 func (c Config) Counts(n Node) bool {
 	fastest := blob.ByteCount(0)
 	for _, o := range c.Nodes {
-		fastest = max(fastest, o.Down)
+		fastest = max(fastest, orDefaultLink(o.Down))
 	}
-	return n.Lies == 0 && !n.Held && n.Down == fastest && n.Crash == 0
+	return n.Lies == 0 && !n.Held && orDefaultLink(n.Down) == fastest && n.Crash == 0
+}
+
+func orDefaultLink(rate blob.ByteCount) blob.ByteCount {
+	if rate == 0 {
+		return defaultLink
+	}
+	return rate
 }

@@ -1,16 +1,13 @@
 package sim
 
 import (
-	"cmp"
-
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/scheduler"
 )
 
 // The checks below are what no Machine may ever do, whatever its policies.
 
-// limits are how much of each kind may be under way: what the scheduler's Config says, or
-// its documented defaults.
+// limits are how much of each kind may be under way, by the scheduler's Config.
 type limits struct{ uploads, waits, asks, asksPerPeer, reads, audits, checks, sessions int }
 
 // Bounds that the Config does not name.
@@ -20,10 +17,10 @@ const (
 )
 
 func limitsOf(c scheduler.Config) limits {
+	c = c.WithDefaults()
 	return limits{
-		uploads: cmp.Or(c.Uploads, 4), asks: cmp.Or(c.AsksMax, max(16, c.AsksMin)), asksPerPeer: cmp.Or(c.AsksPerPeer, 2),
-		waits: cmp.Or(c.UploadQueue, 64) + cmp.Or(c.Uploads, 4),
-		reads: cmp.Or(c.Reads, 2) + beside, audits: maxAudits, checks: cmp.Or(c.Hashers, 4), sessions: 2 * cmp.Or(c.Neighbours, 32),
+		uploads: c.Uploads, waits: c.UploadQueue + c.Uploads, asks: c.AsksMax, asksPerPeer: c.AsksPerPeer,
+		reads: c.Reads + beside, audits: maxAudits, checks: c.Hashers, sessions: 2 * c.Neighbours,
 	}
 }
 

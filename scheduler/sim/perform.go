@@ -54,6 +54,8 @@ func (n *node) work(action scheduler.Action) {
 		n.hashPrefix(a)
 	case scheduler.AuditChunk:
 		n.auditChunk(a)
+	case scheduler.ReadHead:
+		n.readHead(a)
 	case scheduler.DropChunk:
 		n.disk(a.Blob).lose(a.Chunk)
 	case scheduler.DropChain:

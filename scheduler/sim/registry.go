@@ -52,6 +52,18 @@ func (n *node) auditChunk(a scheduler.AuditChunk) {
 	n.w.after(n.w.cfg.Upstream.FirstByte, answered{r})
 }
 
+// readHead asks the registry for the first bytes of a blob, which are too few to hold anybody up.
+func (n *node) readHead(a scheduler.ReadHead) {
+	d := n.disk(a.Blob)
+	n.checkWork(d, "reads the head")
+	why := n.upstreamFault()
+	if why == scheduler.FaultNone {
+		n.w.registry.sent += a.Length
+		d.fromRegistry += a.Length
+	}
+	n.w.after(n.w.cfg.Upstream.FirstByte, report{n, n.life, scheduler.HeadRead{Blob: a.Blob, Why: why}})
+}
+
 // answered means that the registry's headers came.
 type answered struct{ r *reading }
 

@@ -109,6 +109,8 @@ func (w *world) traceLocal(action scheduler.Action) {
 		about(16, a.Blob, "", uint64(a.First), uint64(a.Through))
 	case scheduler.AuditChunk:
 		about(17, a.Blob, "", uint64(a.Chunk))
+	case scheduler.ReadHead:
+		about(23, a.Blob, "", uint64(a.Length))
 	case scheduler.DropChunk:
 		about(18, a.Blob, "", uint64(a.Chunk))
 	case scheduler.DropChain:

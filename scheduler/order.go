@@ -1,0 +1,160 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+)
+
+// An order is how the members of a swarm stand to each other. Every node works it out by
+// itself, from rendezvous hashes of the blob and the members that it knows; where views
+// agree, so do the orders.
+//
+// There are three: by weight for one run (whose duty is it), by weight for the whole blob
+// (who reads at all, and who is served first), and along a ring (who hands on to whom).
+type order struct {
+	self   uint64 // this node's seed
+	stale  bool   // the peers in session changed
+	until  Time   // when a peer that is passed over stands in the line again; never: none is
+	reader bool   // this node shares the reads
+	place  int    // of this node among all members by weight
+	least  uint64 // weight of the last who shares them
+	ranks  []rank // of this node for each run
+
+	line []*peer // peers in session from the nearest before this node on the ring to the farthest
+	next []*peer // who come after this node on the ring, nearest first
+}
+
+// A rank is this node's rank for one run, once it is known.
+type rank struct {
+	known bool
+	value int
+}
+
+const (
+	wholeBlob = -1 // for a weight that is about no run
+	onRing    = -2
+	// Up to so many verifiers, one in so many members, are served first while there is no
+	// chain: so one soon is.
+	verifiers  = 3
+	verifierOf = 4
+	// successors are told at once of what they may hand on.
+	successors = 3
+)
+
+func newOrder(d blob.Digest, self PeerID) order {
+	return order{self: rendezvousSeed(d, self), stale: true, until: never}
+}
+
+// arrange works the orders out anew if the peers changed.
+func (m *Machine) arrange(s *swarm) {
+	o := &s.order
+	if !o.stale && m.now < o.until {
+		return
+	}
+	o.stale, o.until = false, never
+	o.ranks = make([]rank, len(s.runs))
+	m.chooseReaders(s)
+	o.line = append(o.line[:0], s.sorted...)
+	at := rendezvous(o.self, onRing)
+	slices.SortFunc(o.line, func(a, b *peer) int {
+		return cmp.Or(cmp.Compare(at-a.place, at-b.place), cmp.Compare(a.id, b.id))
+	})
+	between := 0
+	for _, p := range o.line {
+		p.between = between
+		switch {
+		case p.seeder(), p.discounted:
+		case p.skipUntil > m.now:
+			o.until = min(o.until, p.skipUntil)
+		default:
+			between++
+		}
+	}
+	o.next = o.next[:0]
+	for _, p := range slices.Backward(o.line) {
+		if !p.seeder() && len(o.next) < successors {
+			o.next = append(o.next, p)
+		}
+	}
+}
+
+// chooseReaders marks who of the peers shares the upstream reads, and who verifies: the
+// weightiest of all members that are known, in session or not.
+func (m *Machine) chooseReaders(s *swarm) {
+	o := &s.order
+	var weights []uint64
+	for _, p := range s.sorted {
+		if !p.seeder() {
+			weights = append(weights, p.weight)
+		}
+	}
+	for _, c := range s.hood.known {
+		weights = append(weights, c.weight)
+	}
+	for _, c := range s.hood.connecting {
+		weights = append(weights, c.weight)
+	}
+	own := rendezvous(o.self, wholeBlob)
+	weights = append(weights, own)
+	slices.Sort(weights)
+	slices.Reverse(weights)
+	o.place = slices.Index(weights, own)
+	least := func(count int) uint64 { return weights[min(count, len(weights))-1] }
+	reads, verifies := least(m.readers(s)), least(min(verifiers, max(1, len(weights)/verifierOf)))
+	o.reader, o.least = own >= reads, reads
+	for _, p := range s.sorted {
+		p.reader, p.verifier = p.weight >= reads, p.weight >= verifies
+	}
+	s.proof.first = own >= verifies
+}
+
+// readers is how many members share the upstream reads of the blob.
+func (m *Machine) readers(s *swarm) int {
+	const least, chunksEach = 4, 4
+	return min(m.cfg.Readers, m.neighbours(s), max(least, int(s.n)/chunksEach))
+}
+
+// rank is how many readers in session come before this node for a run.
+func (m *Machine) rank(s *swarm, k int) int {
+	m.arrange(s)
+	r := &s.order.ranks[k]
+	if r.known {
+		return r.value
+	}
+	*r = rank{known: true}
+	for _, p := range s.sorted {
+		if p.reader && !p.seeder() && s.before(p, k) {
+			r.value++
+		}
+	}
+	return r.value
+}
+
+// before reports whether a peer comes before this node for a run.
+func (s *swarm) before(p *peer, k int) bool {
+	return rendezvous(p.seed, k) > rendezvous(s.order.self, k)
+}
+
+// rendezvousSeed is a member's part of the rendezvous hash for a blob. Every node
+// computes the same: it is part of how the swarm agrees, as the wire format is.
+func rendezvousSeed(d blob.Digest, id PeerID) uint64 {
+	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a, 64 bits
+	h := uint64(offset)
+	for _, b := range d {
+		h = (h ^ uint64(b)) * prime
+	}
+	for i := range len(id) {
+		h = (h ^ uint64(id[i])) * prime
+	}
+	return h
+}
+
+// rendezvous is the weight of a member for one run: the highest has the duty.
+func rendezvous(seed uint64, run int) uint64 {
+	h := seed + uint64(run)*0x9E3779B97F4A7C15 // the finalizer of SplitMix64
+	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
+	h = (h ^ h>>27) * 0x94D049BB133111EB
+	return h ^ h>>31
+}

@@ -1,0 +1,138 @@
+package scheduler
+
+import (
+	"slices"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+)
+
+const (
+	// endgame is how few chunks may be left for a second peer to be tried at the p95.
+	endgame = 4
+	// maxHedges bounds the changes of peer for one slow chunk.
+	maxHedges = 2
+	// hedgeMin is the least age of an ask that is called slow.
+	hedgeMin = 200 * millisecond
+	// maxStrikes is how many asks in a row a peer may leave unanswered; one less for a peer
+	// that never delivered anything.
+	maxStrikes = 3
+)
+
+// askTimeout is how long an ask may go unanswered. It may wait in a full queue at the
+// other end for good reason.
+func (m *Machine) askTimeout(s *swarm) Time {
+	const queued = 8
+	least := m.cfg.AskTimeMin + queued*s.slowChunk()
+	return max(least, min(3*s.asks.p95, max(m.cfg.AskTimeMax, 2*least)))
+}
+
+// expireAsks gives up on asks without an answer, and lets peers be that leave several in a row.
+func (m *Machine) expireAsks(s *swarm) {
+	timeout := m.askTimeout(s)
+	for _, a := range slices.Clone(s.asks.open) {
+		if s.chunks[a.chunk].ask != a {
+			continue // its peer was disconnected in this loop
+		}
+		if at := a.at + timeout; m.now < at {
+			m.wakeAt(s, at)
+			continue
+		}
+		p := a.peer
+		m.cancelAsk(s, a)
+		s.asks.window = max(s.asks.window/2, m.cfg.AsksMin*windowUnit)
+		p.strikes++
+		p.restUntil = m.now + second<<min(p.strikes-1, 3)
+		m.failed(s, p)
+		if p.strikes >= maxStrikes || p.rate == 0 && p.strikes >= maxStrikes-1 {
+			// It may be slow and want something itself: the session stays.
+			p.restUntil = m.now + minute
+			m.discount(s, p)
+		}
+	}
+}
+
+// peerRefused takes a busy answer: the peer rests, and the chunk may be asked of others.
+func (m *Machine) peerRefused(s *swarm, ev PeerRefused) {
+	if s.proven || !s.geometry.Valid(ev.Chunk) {
+		return
+	}
+	a := s.chunks[ev.Chunk].ask
+	if a == nil || a.peer.id != ev.Peer {
+		return
+	}
+	s.closeAsk(a)
+	p := a.peer
+	m.failed(s, p)
+	if m.now < p.restUntil {
+		return // the same refusal, of another chunk
+	}
+	pause := 50 * millisecond << min(p.refusals, 5)
+	p.refusals++
+	p.restUntil = m.now + pause/2 + Time(m.random.Int64N(int64(pause)))
+}
+
+// failed records that a peer did not deliver. One that does nothing else for a while,
+// while others deliver, is asked still, but what it says it has counts as nobody's.
+func (m *Machine) failed(s *swarm, p *peer) {
+	if p.failing == never {
+		p.failing = m.now
+	}
+	patience := m.patience(s)
+	if m.now-s.lastGain > patience/2 {
+		patience *= 2 // it is not the only one: the fault may be here
+	}
+	if m.now-p.failing >= patience {
+		m.discount(s, p)
+	}
+}
+
+// hedge moves the last few chunks from a slow peer to another at the p95 of latencies.
+func (m *Machine) hedge(s *swarm) {
+	if s.missing > endgame || s.asks.p95 == 0 || s.mend.solo {
+		return
+	}
+	slow := max(s.asks.p95+s.asks.p95/2, hedgeMin)
+	for _, a := range slices.Clone(s.asks.open) {
+		c := &s.chunks[a.chunk]
+		if c.hedges >= maxHedges {
+			continue
+		}
+		if at := a.at + slow; m.now < at {
+			m.wakeAt(s, at)
+			continue
+		}
+		p := m.bestPeer(s, a.chunk, m.cfg.AsksPerPeer, func(p *peer, i blob.ChunkIndex) bool {
+			return p != a.peer && p.has.Has(i) && !slices.Contains(c.avoid, p.id)
+		})
+		if p == nil {
+			continue
+		}
+		c.hedges++
+		m.cancelAsk(s, a)
+		m.startAsk(s, p, a.chunk)
+		m.wakeAt(s, m.now+slow)
+	}
+}
+
+// A pace is what peers deliver while something is asked of them.
+type pace struct {
+	since Time
+	bytes int64
+	slow  bool // less than slowRate, the last time it was looked at
+}
+
+// slowSwarm reports whether peers deliver less than slowRate while this node asks them, or the
+// blob's part of that where several are downloaded.
+func (m *Machine) slowSwarm(s *swarm) bool {
+	p := &s.asks.pace
+	if len(s.asks.open) == 0 {
+		return false
+	}
+	if at := p.since + m.patience(s); m.now < at {
+		m.wakeAt(s, at)
+		return p.slow
+	}
+	seconds := max(1, int64((m.now-p.since)/second))
+	*p = pace{since: m.now, slow: p.bytes/seconds < int64(slowRate)/int64(m.downloads())}
+	return p.slow
+}
