@@ -65,6 +65,8 @@ func TestClassesOfQuarantines(t *testing.T) {
 		"sent a chain that the registry's bytes do not fit":           "bad_chain",
 		"sent a blob that does not match its digest":                  "bad_chunk",
 		"sent a chunk that differs from the registry's":               "bad_chunk",
+		"sent a chunk that the proven chain refuses":                  "bad_chunk",
+		"said it reads chunks beyond the end of the blob":             "protocol",
 		"told a set of chunks of another blob size":                   "bad_size",
 		"claims another blob size":                                    "bad_size",
 		"asked for a chunk beyond the end of the blob":                "protocol",

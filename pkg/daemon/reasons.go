@@ -10,6 +10,7 @@ func classOf(what string) string {
 		{"a chain that", "bad_chain"},
 		{"differs from the registry's", "bad_chunk"},
 		{"does not match its digest", "bad_chunk"},
+		{"the proven chain refuses", "bad_chunk"},
 		{"blob size", "bad_size"},
 	} {
 		if strings.Contains(what, c.part) {

@@ -12,7 +12,7 @@ import (
 
 // perform carries out one action. It runs in the loop and never blocks.
 func (e *Engine) perform(ctx context.Context, action scheduler.Action) {
-	switch a := action.(type) { //nolint:gochecksumtype // work has the others
+	switch a := action.(type) {
 	case scheduler.FindPeers:
 		e.findPeers(ctx, a)
 	case scheduler.Announce:

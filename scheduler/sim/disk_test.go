@@ -70,7 +70,7 @@ func (p *pair) bytes(i blob.ChunkIndex, c content) []byte {
 
 func (p *pair) next(i blob.ChunkIndex, before sha.State, c content) sha.State {
 	p.t.Helper()
-	after, err := sha.Next(p.disk.layer.geometry, i, before, bytes.NewReader(p.bytes(i, c)))
+	after, err := sha.Next(p.disk.layer.geometry, i, before, bytes.NewReader(p.bytes(i, c)), nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}
