@@ -52,7 +52,7 @@ func (m *Machine) peerReads(s *swarm, ev PeerReads) {
 	if slices.Equal(p.reads, spans) {
 		return
 	}
-	p.reads = spans
+	p.reads, p.readsAt = spans, m.now
 	s.claims.stale = true
 	if p.idleClaims++; p.idleClaims > maxIdleClaims {
 		return
@@ -137,13 +137,17 @@ func (s *swarm) slowChunk() Time {
 	return Time(int64(s.geometry.ChunkSize()) * int64(second) / int64(slowRate))
 }
 
-// tellReading lets the peers know what this node reads, as soon as that changes.
+// tellReading lets the peers know what this node reads, as soon as that changes, and what
+// came of it before: between the two words others would take it for unread.
 func (m *Machine) tellReading(s *swarm) {
 	spans := s.reading()
 	if slices.Equal(spans, s.claims.told) {
 		return
 	}
 	s.claims.told = spans
+	if s.tells.news > 0 {
+		m.tellAll(s, s.tells.late)
+	}
 	var to []PeerID
 	for _, p := range s.sorted {
 		if !p.seeder() {

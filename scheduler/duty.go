@@ -203,8 +203,8 @@ func (m *Machine) nextShare(s *swarm, at Time) (Span, Time) {
 	bestRank := 0
 	patience := m.patience(s)
 	for _, p := range s.sorted {
-		if p.lastFresh+patience <= m.now {
-			continue
+		if p.lastFresh+patience <= m.now || len(p.reads) > 0 && !m.due(s, p.readsAt+worth) {
+			continue // it is passed over, or has only begun
 		}
 		for _, x := range p.reads {
 			from, left := stretch(x.First, x.End(), func(i blob.ChunkIndex) bool {

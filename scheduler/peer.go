@@ -25,6 +25,7 @@ type peer struct {
 	discounted bool            // what it has does not count: it does not deliver
 
 	reads      []Span // what it says it reads from upstream
+	readsAt    Time   // since when
 	lastFresh  Time   // when it last told a chunk that nobody known had, or began to read
 	idleClaims int    // how often it changed what it reads since
 
@@ -41,6 +42,7 @@ type peer struct {
 	restUntil Time  // it was busy or slow: ask nothing before
 	refusals  int   // busy answers in a row
 	strikes   int   // asks in a row that it did not answer
+	heardAt   Time  // when a message last came from it
 	failing   Time  // since when it only refuses or is silent; never: it does not
 
 	chainSent bool

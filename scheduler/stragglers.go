@@ -44,10 +44,27 @@ func (m *Machine) expireAsks(s *swarm) {
 		p.restUntil = m.now + second<<min(p.strikes-1, 3)
 		m.failed(s, p)
 		if p.strikes >= maxStrikes || p.rate == 0 && p.strikes >= maxStrikes-1 {
-			// It may be slow and want something itself: the session stays.
-			p.restUntil = m.now + minute
-			m.discount(s, p)
+			m.letBe(s, p)
 		}
+	}
+}
+
+// letBe asks nothing more of a peer for a while. It may be slow and want something itself,
+// so the session stays, unless nothing at all has come from it since it began to fail: then
+// what it was sending never ends, and is in the way of others.
+func (m *Machine) letBe(s *swarm, p *peer) {
+	p.restUntil = m.now + minute
+	m.discount(s, p)
+	if p.heardAt < p.failing {
+		shun(s.hood.avoid, p.id, m.now, m.now+minute)
+		m.disconnect(s, p)
+	}
+}
+
+// heard notes that a message came from a peer.
+func (m *Machine) heard(s *swarm, id PeerID) {
+	if p := s.peers[id]; p != nil {
+		p.heardAt = m.now
 	}
 }
 
