@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	// A cluster has come to rest when each host has used no more CPU time than restless in
-	// each of calmSeconds seconds. It may take settleWithin.
-	restless     = 2 * time.Millisecond
+	// A cluster has come to rest when in each of calmSeconds seconds a host was sent no more
+	// than so many messages: one of five hundred takes two a second for good, because all look
+	// their neighbours up now and then. It may take settleWithin.
+	restless     = 3
 	calmSeconds  = 3
 	settleWithin = 30 * time.Minute
 	// leastNeighbours is how many a host needs for its questions to get anywhere.
@@ -150,7 +151,7 @@ func (c *cluster) settle(ctx context.Context) error {
 			return errors.New("the hosts do not come to rest")
 		}
 		var now State
-		if now, err = c.state(false); now.CPU-before.CPU < restless*time.Duration(c.size) &&
+		if now, err = c.state(false); now.Messages-before.Messages <= uint64(c.size*restless) &&
 			now.LeastNeighbours >= min(c.size-1, leastNeighbours) {
 			calm++
 		} else {

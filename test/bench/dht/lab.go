@@ -16,8 +16,8 @@ import (
 const (
 	// soon is how far ahead the arrivals of a crowd are set, so that all workers know of them.
 	soon = 300 * time.Millisecond
-	// pullFor is how long the last host of a crowd looks for others.
-	pullFor = 5 * time.Second
+	// pullFor is how long the last host of a crowd looks for others, and smallPullFor of a small one.
+	pullFor, smallPullFor = 5 * time.Second, 2 * time.Second
 	// costEvery is the time between two things whose cost is measured.
 	costEvery = 20 * time.Millisecond
 	// drain is how long what they set off may take.
@@ -182,7 +182,7 @@ func (l *lab) smallCrowds(ctx context.Context, r *report) error {
 		if n > l.size {
 			continue
 		}
-		c, err := l.crowd(ctx, n, 0, 10*l.opts.rounds)
+		c, err := l.crowd(ctx, n, 0, 10*l.opts.rounds, smallPullFor)
 		if err != nil {
 			return err
 		}
@@ -192,34 +192,22 @@ func (l *lab) smallCrowds(ctx context.Context, r *report) error {
 }
 
 func (l *lab) spreadCrowd(ctx context.Context, r *report) error {
-	c, err := l.crowd(ctx, l.size, l.opts.spacing, 1)
+	c, err := l.crowd(ctx, l.size, l.opts.spacing, 1, pullFor)
 	r.Crowds = append(r.Crowds, c)
 	return err
 }
 
 func (l *lab) hotKey(ctx context.Context, r *report) error {
-	c, err := l.crowd(ctx, l.size, 0, l.opts.rounds)
+	c, err := l.crowd(ctx, l.size, 0, l.opts.rounds, pullFor)
 	r.Crowds = append(r.Crowds, c)
 	return err
 }
 
-// crowd has n hosts pull one image, spaced in time, each round another image.
-func (l *lab) crowd(ctx context.Context, n int, spacing time.Duration, rounds int) (crowd, error) {
-	t := newTally(n, spacing)
-	for range rounds {
-		if ctx.Err() != nil {
-			return crowd{}, context.Cause(ctx)
-		}
-		if err := l.pullTogether(ctx, t, l.rng.Perm(l.size)[:n], spacing); err != nil {
-			return crowd{}, err
-		}
-	}
-	return t.crowd(), nil
-}
-
-func (l *lab) pullTogether(ctx context.Context, t *tally, hosts []int, spacing time.Duration) (err error) {
+// crowd has n hosts pull one image, spaced in time, each round another image. The last of them
+// looks for others for so long.
+func (l *lab) crowd(ctx context.Context, n int, spacing time.Duration, rounds int, long time.Duration) (c crowd, err error) {
 	if _, err := all[struct{}](l.cluster, "Tidy", true); err != nil {
-		return err
+		return crowd{}, err
 	}
 	defer func() {
 		_, e := all[struct{}](l.cluster, "Tidy", false)
@@ -227,14 +215,27 @@ func (l *lab) pullTogether(ctx context.Context, t *tally, hosts []int, spacing t
 	}()
 	rest, err := l.rest(ctx)
 	if err != nil {
-		return err
+		return crowd{}, err
 	}
+	t := newTally(n, spacing)
+	for range rounds {
+		if ctx.Err() != nil {
+			return crowd{}, context.Cause(ctx)
+		}
+		if err := l.pullTogether(t, rest, l.rng.Perm(l.size)[:n], spacing, long); err != nil {
+			return crowd{}, err
+		}
+	}
+	return t.crowd(), nil
+}
+
+func (l *lab) pullTogether(t *tally, rest used, hosts []int, spacing, long time.Duration) error {
 	args := CrowdArgs{Image: l.key(), Enough: min(enough, len(hosts)-1)}
 	for range l.opts.layers {
 		args.Layers = append(args.Layers, l.key())
 	}
 	start := time.Now().Add(soon)
-	args.Until = start.Add(time.Duration(len(hosts))*spacing + pullFor).UnixNano()
+	args.Until = start.Add(time.Duration(len(hosts))*spacing + long).UnixNano()
 	arrived := make([]int64, len(hosts)) // in order
 	of := make([][]Arrival, len(l.workers))
 	who := make([][]int, len(l.workers)) // of each worker's arrivals, which of hosts it is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/rpc"
 	"os"
 	"runtime"
@@ -14,6 +15,9 @@ import (
 	"github.com/shoal-project/shoal/p2p/admission"
 	"github.com/shoal-project/shoal/pkg/blob"
 )
+
+// garbage is how much a worker that stays tidy piles up, in bytes.
+const garbage = 1 << 30
 
 // A Worker runs some hosts of a cluster. Its methods are those of net/rpc; hosts are named
 // by their number within the worker, moments are nanoseconds of Unix time. The hosts end with
@@ -170,15 +174,18 @@ type Sighting struct {
 	At   int64
 }
 
-// Tidy collects garbage now and, if that is what is asked, no more until Tidy is called again:
+// Tidy collects garbage now and, if that is what is asked, hardly any until Tidy is called again:
 // each time the stacks of all hosts are looked through, where a daemon has only its own.
 func (w *Worker) Tidy(stay bool, _ *struct{}) error { //nolint:unparam // as net/rpc wants it
 	runtime.GC()
-	percent := 100
+	percent, limit := 100, int64(math.MaxInt64)
 	if stay {
-		percent = -1
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		percent, limit = -1, int64(memory.Sys+garbage)
 	}
 	debug.SetGCPercent(percent)
+	debug.SetMemoryLimit(limit)
 	return nil
 }
 
