@@ -254,7 +254,7 @@ func (b *best) add(now Time, bytes int64) {
 // measure learns from an answer how fast peer and swarm are.
 func (m *Machine) measure(s *swarm, a *ask) {
 	p, took := a.peer, max(m.now-a.at, millisecond)
-	p.strikes, p.refusals, p.failing, p.heardAt = 0, 0, never, m.now
+	p.strikes, p.refusals, p.failing = 0, 0, never
 	m.recount(s, p)
 	rate := max(1, int64(s.geometry.Length(a.chunk))*int64(second)/int64(took))
 	if p.rate > 0 {

@@ -118,7 +118,7 @@ func (m *Machine) claimed(s *swarm) blob.Bitset {
 // patience is how long a peer may bring nothing new before it is passed over. Where the
 // registry is slow for everybody, this node's own reads show it.
 func (m *Machine) patience(s *swarm) Time {
-	pace := s.claims.pace
+	pace := max(s.claims.pace, s.up.pace)
 	for _, r := range s.up.reads {
 		if !r.cancelled {
 			pace = max(pace, m.now-r.lastAt)

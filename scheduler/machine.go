@@ -90,19 +90,19 @@ func (m *Machine) stepPeer(ev Event) {
 	case PeerLeft:
 		m.on(ev.Blob, func(s *swarm) { m.peerLeft(s, ev) })
 	case PeerHas:
-		m.on(ev.Blob, func(s *swarm) { m.heard(s, ev.Peer); m.peerHas(s, ev) })
+		m.on(ev.Blob, func(s *swarm) { m.peerHas(s, ev) })
 	case PeerReads:
-		m.on(ev.Blob, func(s *swarm) { m.heard(s, ev.Peer); m.peerReads(s, ev) })
+		m.on(ev.Blob, func(s *swarm) { m.peerReads(s, ev) })
 	case PeersTold:
-		m.on(ev.Blob, func(s *swarm) { m.heard(s, ev.Peer); m.learn(s, ev.Peers) })
+		m.on(ev.Blob, func(s *swarm) { m.learn(s, ev.Peers) })
 	case PeerAsked:
-		m.on(ev.Blob, func(s *swarm) { m.heard(s, ev.Peer); m.peerAsked(s, ev) })
+		m.on(ev.Blob, func(s *swarm) { m.peerAsked(s, ev) })
 	case PeerCancelled:
 		m.uploads.unqueue(upload{ev.Blob, ev.Peer, ev.Chunk})
 	case UploadEnded:
 		m.uploads.end(upload{ev.Blob, ev.Peer, ev.Chunk}, m.now)
 	case PeerRefused:
-		m.on(ev.Blob, func(s *swarm) { m.heard(s, ev.Peer); m.peerRefused(s, ev) })
+		m.on(ev.Blob, func(s *swarm) { m.peerRefused(s, ev) })
 	default:
 		panic("scheduler: not an event about a peer")
 	}

@@ -42,7 +42,6 @@ type peer struct {
 	restUntil Time  // it was busy or slow: ask nothing before
 	refusals  int   // busy answers in a row
 	strikes   int   // asks in a row that it did not answer
-	heardAt   Time  // when a message last came from it
 	failing   Time  // since when it only refuses or is silent; never: it does not
 
 	chainSent bool

@@ -49,23 +49,11 @@ func (m *Machine) expireAsks(s *swarm) {
 	}
 }
 
-// letBe asks nothing more of a peer for a while. It may be slow and want something itself,
-// so the session stays, unless nothing at all has come from it since it began to fail: then
-// what it was sending never ends, and is in the way of others.
+// letBe asks nothing more of a peer for a while. It may be slow and want something itself, so
+// the session stays.
 func (m *Machine) letBe(s *swarm, p *peer) {
 	p.restUntil = m.now + minute
 	m.discount(s, p)
-	if p.heardAt < p.failing {
-		shun(s.hood.avoid, p.id, m.now, m.now+minute)
-		m.disconnect(s, p)
-	}
-}
-
-// heard notes that a message came from a peer.
-func (m *Machine) heard(s *swarm, id PeerID) {
-	if p := s.peers[id]; p != nil {
-		p.heardAt = m.now
-	}
 }
 
 // peerRefused takes a busy answer: the peer rests, and the chunk may be asked of others.
@@ -88,15 +76,16 @@ func (m *Machine) peerRefused(s *swarm, ev PeerRefused) {
 	p.restUntil = m.now + pause/2 + Time(m.random.Int64N(int64(pause)))
 }
 
-// failed records that a peer did not deliver. One that does nothing else for a while,
-// while others deliver, is asked still, but what it says it has counts as nobody's.
+// failed records that a peer did not deliver. One that does nothing else for a while is asked
+// still, but what it says it has counts as nobody's.
 func (m *Machine) failed(s *swarm, p *peer) {
 	if p.failing == never {
 		p.failing = m.now
 	}
+	const busy = 4
 	patience := m.patience(s)
-	if m.now-s.lastGain > patience/2 {
-		patience *= 2 // it is not the only one: the fault may be here
+	if m.now-s.lastGain < patience/2 {
+		patience *= busy // others deliver: what this one has can wait for its turn there
 	}
 	if m.now-p.failing >= patience {
 		m.discount(s, p)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -44,6 +45,28 @@ type sessionID struct {
 type session struct {
 	download *download // nil if there was none when it opened
 	pace     *rate.Limiter
+	coming   coming
+}
+
+// A coming is the chunk that a session is bringing. It is safe for concurrent use.
+type coming struct {
+	chunk atomic.Int64 // its index plus one; 0: none
+	moved atomic.Int64 // when its bytes last came, in nanoseconds since 1970
+}
+
+func (c *coming) begin(i blob.ChunkIndex) {
+	c.move()
+	c.chunk.Store(int64(i) + 1)
+}
+
+func (c *coming) move() { c.moved.Store(time.Now().UnixNano()) }
+
+func (c *coming) end() { c.chunk.Store(0) }
+
+// stands reports whether chunk i is coming and nothing of it has come for a while.
+func (c *coming) stands(i blob.ChunkIndex) bool {
+	const long = 2 * time.Second
+	return c.chunk.Load() == int64(i)+1 && time.Since(time.Unix(0, c.moved.Load())) > long
 }
 
 func (e *Engine) session(id sessionID) *session {
@@ -241,7 +264,13 @@ func (e *Engine) Chunk(p peer.ID, digest blob.Digest, i blob.ChunkIndex, body io
 	if partial == nil {
 		return nil // nobody wants it any more; the exchange drains it
 	}
-	counted := &peerBody{r: body, count: func(n int) { e.countPeer(d, n) }}
+	count := func(n int) { e.countPeer(d, n) }
+	if s := e.session(sessionID{p, digest}); s != nil {
+		s.coming.begin(i)
+		defer s.coming.end()
+		count = func(n int) { s.coming.move(); e.countPeer(d, n) }
+	}
+	counted := &peerBody{r: body, count: count}
 	err := d.disk()
 	if err == nil {
 		err = partial.WriteChunk(i, store.FromPeer, counted)
