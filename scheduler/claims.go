@@ -46,8 +46,7 @@ func (m *Machine) peerReads(s *swarm, ev PeerReads) {
 			m.quarantine(p.id, s.blob, "said it reads chunks beyond the end of the blob")
 			return
 		}
-		_, end := s.bounds(s.runOf(x.First))
-		spans = append(spans, Span{x.First, min(x.End(), end) - x.First})
+		spans = append(spans, Span{x.First, min(x.Count, s.widestRun()-x.First%s.widestRun())})
 	}
 	if slices.Equal(p.reads, spans) {
 		return

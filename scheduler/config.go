@@ -23,13 +23,13 @@ type Config struct {
 
 	AsksPerPeer int  // chunks of one blob asked of one peer at a time: 8; 2 where many peers have some
 	AsksMin     int  // chunks of one blob asked of all peers at a time, at least: 4
-	AsksMax     int  // and at most: 32
+	AsksMax     int  // and at most: 16
 	AsksAll     int  // and over all blobs, but two for each: 64
 	AskTimeMin  Time // an ask is given up no earlier than this: 2 s
 	AskTimeMax  Time // and no later: 15 s
 
-	Neighbours int // sessions that this node opens for one blob: 100, fewer for a small one; twice as many are accepted
-	Readers    int // members of a swarm that share its upstream reads: 96
+	Neighbours int // sessions that this node opens for one blob: 256, fewer for a small one; twice as many are accepted
+	Readers    int // members of a swarm that share its upstream reads: 248
 
 	Reads       int  // upstream reads of one blob at a time in a small swarm: 2; one in a larger
 	ReadsAll    int  // upstream reads over all blobs: 3
@@ -73,12 +73,12 @@ func (c Config) WithDefaults() Config {
 	orDefault(&c.UploadsPerPeer, 8)
 	orDefault(&c.AsksPerPeer, 8)
 	orDefault(&c.AsksMin, 4)
-	orDefault(&c.AsksMax, max(32, c.AsksMin))
+	orDefault(&c.AsksMax, max(16, c.AsksMin))
 	orDefault(&c.AsksAll, max(64, c.AsksMax))
 	orDefault(&c.AskTimeMin, 2*second)
 	orDefault(&c.AskTimeMax, max(15*second, c.AskTimeMin))
-	orDefault(&c.Neighbours, 100)
-	orDefault(&c.Readers, 96)
+	orDefault(&c.Neighbours, 256)
+	orDefault(&c.Readers, 248)
 	orDefault(&c.Reads, 2)
 	orDefault(&c.ReadsAll, max(3, c.Reads))
 	orDefault(&c.Stagger, 50*millisecond)

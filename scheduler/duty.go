@@ -6,31 +6,49 @@ import (
 	"github.com/shoal-project/shoal/pkg/blob"
 )
 
-// A run is what the Machine knows about adjacent chunks that one upstream read brings.
+// A run is what the Machine knows about adjacent chunks that one upstream read brings. It goes
+// by its first chunk.
 type run struct {
 	wanted   bool // nobody known had a chunk of it or was reading it once
 	wantedAt Time // when that was first seen
 }
 
-// Runs are eight chunks, but between these two lengths. Every node must cut a blob alike.
+// The widest runs are eight chunks, but between these two lengths.
 const (
 	minRun = 4 * blob.MiB
 	maxRun = 16 * blob.MiB
 )
 
-// runChunks is the number of chunks in a run.
-func (s *swarm) runChunks() blob.ChunkIndex {
+// widestRun is the most chunks that one upstream read brings, a power of two.
+func (s *swarm) widestRun() blob.ChunkIndex {
 	size := s.geometry.ChunkSize()
 	return blob.ChunkIndex(min(max(8*size, minRun), maxRun) / size)
 }
 
-func (s *swarm) runOf(i blob.ChunkIndex) int { return int(i / s.runChunks()) }
-
-// bounds are the chunks of a run, from first up to but not including end.
-func (s *swarm) bounds(k int) (first, end blob.ChunkIndex) {
-	n := s.runChunks()
-	return blob.ChunkIndex(k) * n, min((blob.ChunkIndex(k)+1)*n, s.n)
+// cutRuns chooses how many chunks a run has: so few, in a crowd, that every reader has some to
+// read, because before there is a chain nobody hands on what it did not read. Powers
+// of two let nodes agree for the most part who count the readers differently: their runs
+// begin at the same chunks, and a run goes by its first.
+func (s *swarm) cutRuns(readers int) {
+	const few, runsEach = 8, 2 // with one each, some would have none and others two
+	s.run = s.widestRun()
+	for readers > few && s.run > 1 && int((s.n+s.run-1)/s.run) < runsEach*readers {
+		s.run /= 2
+	}
 }
+
+// number is what the rendezvous hash of a run is about. Those that begin where a widest run
+// does count like those.
+func (s *swarm) number(k blob.ChunkIndex) int {
+	widest := s.widestRun()
+	return int(k/widest) | int(k%widest)<<16
+}
+
+// runOf is the first chunk of the run that a chunk belongs to.
+func (s *swarm) runOf(i blob.ChunkIndex) blob.ChunkIndex { return i - i%s.run }
+
+// endOf is the end of the run that a chunk belongs to.
+func (s *swarm) endOf(i blob.ChunkIndex) blob.ChunkIndex { return min(s.runOf(i)+s.run, s.n) }
 
 // stretch is the first row of chunks within bounds that want is true for.
 func stretch(first, end blob.ChunkIndex, want func(blob.ChunkIndex) bool) (from, count blob.ChunkIndex) {
@@ -92,6 +110,7 @@ func (m *Machine) readsUnderWay() int {
 // mayRead reports whether this node takes part in reading: it is one of the readers, or
 // they bring nothing.
 func (m *Machine) mayRead(s *swarm) bool {
+	const aside = 2 // they do not hear of everything that is read
 	m.arrange(s)
 	if s.order.reader {
 		return true
@@ -100,7 +119,7 @@ func (m *Machine) mayRead(s *swarm) bool {
 	for _, p := range s.sorted {
 		last = max(last, p.lastFresh)
 	}
-	at := last + m.patience(s)
+	at := last + aside*m.patience(s)
 	if m.now < at {
 		m.wakeAt(s, at)
 		return false
@@ -136,9 +155,8 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 	claimed := m.claimed(s)
 	bestRank := 0
 	isUnread := func(i blob.ChunkIndex) bool { return m.unread(s, claimed, int(i/64))>>(i%64)&1 != 0 && s.free(i) }
-	consider := func(k int) {
-		first, end := s.bounds(k)
-		from, count := stretch(first, end, isUnread)
+	consider := func(k blob.ChunkIndex) {
+		from, count := stretch(k, s.endOf(k), isUnread)
 		if count == 0 {
 			return
 		}
@@ -155,7 +173,7 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 			best, bestRank = Span{from, count}, rank
 		}
 	}
-	last := -1
+	last := blob.ChunkIndex(-1)
 	for w := range s.wanted.Words() {
 		for word := m.unread(s, claimed, w); word != 0; word &= word - 1 {
 			if k := s.runOf(blob.ChunkIndex(w*64 + bits.TrailingZeros64(word))); k != last {

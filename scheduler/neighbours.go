@@ -317,7 +317,7 @@ func (m *Machine) anybody(s *swarm) bool {
 // lookupWait is how long a node with members waits for a first peer before it reads on
 // its own: a small blob is not worth as much.
 func (m *Machine) lookupWait(s *swarm) Time {
-	if len(s.runs) <= 1 {
+	if s.n <= s.widestRun() {
 		return min(m.cfg.Stagger, m.cfg.LookupWait)
 	}
 	return m.cfg.LookupWait
@@ -345,7 +345,7 @@ func (m *Machine) settled(s *swarm) bool {
 		at = m.now // everybody is here
 	} else {
 		most := m.cfg.SettleWait
-		if len(s.runs) == 1 {
+		if s.n <= s.widestRun() {
 			most /= 4
 		}
 		at = min(max(at, h.grewAt+quiet), s.started+most)

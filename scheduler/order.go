@@ -54,7 +54,7 @@ func (m *Machine) arrange(s *swarm) {
 		return
 	}
 	o.stale, o.until = false, never
-	o.ranks = make([]rank, len(s.runs))
+	o.ranks = make([]rank, s.n)
 	m.chooseReaders(s)
 	o.line = append(o.line[:0], s.sorted...)
 	at := rendezvous(o.self, onRing)
@@ -81,7 +81,8 @@ func (m *Machine) arrange(s *swarm) {
 }
 
 // chooseReaders marks who of the peers shares the upstream reads, and who verifies: the
-// weightiest of all members that are known, in session or not.
+// weightiest of all members, in session or about to be. Of whom this node only knows the name
+// it takes for members those for whom it has no room: the others will soon be here, or are not.
 func (m *Machine) chooseReaders(s *swarm) {
 	o := &s.order
 	var weights []uint64
@@ -90,8 +91,10 @@ func (m *Machine) chooseReaders(s *swarm) {
 			weights = append(weights, p.weight)
 		}
 	}
-	for _, c := range s.hood.known {
-		weights = append(weights, c.weight)
+	if len(s.sorted)+len(s.hood.connecting) >= m.neighbours(s) { // names alone may be invented
+		for _, c := range s.hood.known {
+			weights = append(weights, c.weight)
+		}
 	}
 	for _, c := range s.hood.connecting {
 		weights = append(weights, c.weight)
@@ -102,6 +105,7 @@ func (m *Machine) chooseReaders(s *swarm) {
 	slices.Reverse(weights)
 	o.place = slices.Index(weights, own)
 	least := func(count int) uint64 { return weights[min(count, len(weights))-1] }
+	s.cutRuns(min(m.readers(s), len(weights)))
 	reads, verifies := least(m.readers(s)), least(min(verifiers, max(1, len(weights)/verifierOf)))
 	o.reader, o.least = own >= reads, reads
 	for _, p := range s.sorted {
@@ -112,12 +116,12 @@ func (m *Machine) chooseReaders(s *swarm) {
 
 // readers is how many members share the upstream reads of the blob.
 func (m *Machine) readers(s *swarm) int {
-	const least, chunksEach = 4, 4
+	const least, chunksEach = 4, 2
 	return min(m.cfg.Readers, m.neighbours(s), max(least, int(s.n)/chunksEach))
 }
 
 // rank is how many readers in session come before this node for a run.
-func (m *Machine) rank(s *swarm, k int) int {
+func (m *Machine) rank(s *swarm, k blob.ChunkIndex) int {
 	m.arrange(s)
 	r := &s.order.ranks[k]
 	if r.known {
@@ -133,8 +137,9 @@ func (m *Machine) rank(s *swarm, k int) int {
 }
 
 // before reports whether a peer comes before this node for a run.
-func (s *swarm) before(p *peer, k int) bool {
-	return rendezvous(p.seed, k) > rendezvous(s.order.self, k)
+func (s *swarm) before(p *peer, k blob.ChunkIndex) bool {
+	run := s.number(k)
+	return rendezvous(p.seed, run) > rendezvous(s.order.self, run)
 }
 
 // rendezvousSeed is a member's part of the rendezvous hash for a blob. Every node

@@ -94,19 +94,17 @@ func (m *Machine) peerJoined(ev PeerJoined) {
 // those who share the reads.
 func (m *Machine) full(s *swarm, c candidate) bool {
 	most := 2 * m.neighbours(s)
-	if len(s.sorted) < most*3/4 {
-		return false
+	m.arrange(s)
+	if c.weight >= s.order.least {
+		return len(s.sorted) >= most
 	}
-	if len(s.sorted) >= most {
-		return true
-	}
-	heavier := 0
+	others := 0
 	for _, p := range s.sorted {
-		if p.weight > c.weight {
-			heavier++
+		if !p.reader {
+			others++
 		}
 	}
-	return heavier >= m.readers(s)
+	return others >= most-m.readers(s)
 }
 
 // turnAway names others to a peer that this node has no room for.

@@ -139,8 +139,7 @@ func (s *swarm) enterRun(r *read) {
 	r.from = r.next
 	r.soon = r.next
 	if r.next < r.end {
-		_, end := s.bounds(s.runOf(r.next))
-		r.soon = min(end, r.end)
+		r.soon = min(s.endOf(r.next), r.end)
 	}
 	for i := r.from; i < r.soon; i++ {
 		s.refresh(i)
@@ -225,7 +224,7 @@ func (s *swarm) comingSoon(i blob.ChunkIndex) bool {
 // comes to a run that the swarm has, or that others read.
 func (m *Machine) yieldReads(s *swarm) {
 	for _, r := range s.up.reads {
-		first, end := s.bounds(s.runOf(r.next))
+		first, end := s.runOf(r.next), s.endOf(r.next)
 		if r.cancelled || r.next != first || r.end <= end || s.up.whole || !m.settled(s) {
 			continue
 		}
@@ -272,14 +271,13 @@ func (m *Machine) overdue(s *swarm) Span {
 	const steps = 16
 	wait := m.patience(s)
 	claimed := m.claimed(s)
-	for at := range s.runs {
+	for at := blob.ChunkIndex(0); at < s.n; at += s.run {
 		k := at
 		if s.proof.has {
-			k = len(s.runs) - 1 - at
+			k = s.runOf(s.n - 1 - at)
 		}
 		since := Time(0)
-		first, end := s.bounds(k)
-		from, count := stretch(first, end, func(i blob.ChunkIndex) bool {
+		from, count := stretch(k, s.endOf(k), func(i blob.ChunkIndex) bool {
 			c := &s.chunks[i]
 			if c.state != missing || !s.free(i) || !s.covered.Has(i) || claimed.Has(i) {
 				return false

@@ -68,7 +68,8 @@ type swarm struct {
 	hood   neighbourhood
 	asks   asks
 	up     upstream
-	runs   []run
+	runs   []run           // by their first chunks
+	run    blob.ChunkIndex // chunks in one
 	claims claims
 	proof  proof
 	mend   mending
@@ -102,7 +103,7 @@ func (m *Machine) start(ev DownloadStarted) {
 	s.holders = make([]uint16, s.n)
 	s.missing = s.n
 	s.tells.reset(s.n)
-	s.runs = make([]run, s.runOf(s.n-1)+1)
+	s.runs, s.run = make([]run, s.n), s.widestRun()
 	s.claims = newClaims(s.n)
 	s.up = newUpstream(ev.Upstream, m.now)
 	s.asks.lap = lap{suffix: s.n, from: s.n}
