@@ -88,7 +88,7 @@ func (m *Machine) asksEach(s *swarm) int {
 	useful, rested := 0, false
 	for _, p := range s.sorted {
 		switch {
-		case p.count == 0:
+		case p.count == 0 || p.doubted:
 			continue
 		case m.now < p.restUntil:
 			m.wakeAt(s, p.restUntil)
@@ -104,7 +104,7 @@ func (m *Machine) asksEach(s *swarm) int {
 }
 
 func (m *Machine) askable(p *peer, each int) bool {
-	return p.asks < each && p.count > 0 && m.now >= p.restUntil
+	return !p.doubted && p.asks < each && p.count > 0 && m.now >= p.restUntil
 }
 
 // rarest chooses the chunk that the fewest have, and who is asked for it. Whoever verifies

@@ -63,6 +63,10 @@ func (p *proof) dropWaiting(id PeerID) {
 // chainArrived takes a chain as a claim. One is checked at a time, the others wait.
 func (m *Machine) chainArrived(s *swarm, from PeerID) {
 	p := &s.proof
+	if q := s.peers[from]; q != nil && q.doubted && !p.refuted[from] {
+		q.doubted = false
+		m.recount(s, q)
+	}
 	if p.refuted[from] || p.has && p.supplier == from || slices.Contains(p.waiting, from) || m.refused(from) {
 		return
 	}
@@ -70,6 +74,20 @@ func (m *Machine) chainArrived(s *swarm, from PeerID) {
 		return
 	}
 	p.waiting = append(p.waiting, from)
+}
+
+// doubt passes over seeders without a chain: whoever has the whole blob has one.
+func (m *Machine) doubt(s *swarm) {
+	if s.proof.has || len(s.proof.waiting) > 0 || !s.up.usable() {
+		return
+	}
+	for _, p := range s.sorted {
+		if p.seeder() && !p.doubted && m.due(s, p.seederAt+chainDue) {
+			m.discount(s, p)
+			p.doubted = true
+			s.dirty = true
+		}
+	}
 }
 
 // adopt takes the chain that waits longest as the one that links are checked under.

@@ -187,7 +187,7 @@ func (m *Machine) plan(s *swarm) {
 		return
 	}
 	for _, policy := range []func(*swarm){
-		m.punish, m.lookUp, m.connect, m.repair, m.adopt, m.expireAsks, m.ask, m.hedge, m.verify, m.read, m.drip,
+		m.punish, m.lookUp, m.connect, m.repair, m.adopt, m.expireAsks, m.doubt, m.ask, m.hedge, m.verify, m.read, m.drip,
 		m.tell, m.tellReading, m.exchangePeers, m.giveUp,
 	} {
 		policy(s)

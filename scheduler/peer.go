@@ -44,6 +44,8 @@ type peer struct {
 	strikes   int   // asks in a row that it did not answer
 	failing   Time  // since when it only refuses or is silent; never: it does not
 
+	seederAt  Time // since when it says that it has all
+	doubted   bool // it says that it has all, and sent no chain
 	chainSent bool
 	toldAt    Time // of peer exchange
 	toldUpTo  int  // joins that it was told of
@@ -190,6 +192,7 @@ func (m *Machine) peerHas(s *swarm, ev PeerHas) {
 		m.fresh(s, p)
 	}
 	if p.seeder() {
+		p.seederAt = cmp.Or(p.seederAt, m.now)
 		s.order.stale, s.claims.stale = true, true
 		p.reads = nil
 	}
@@ -218,7 +221,7 @@ func (m *Machine) discount(s *swarm, p *peer) {
 
 // recount has what a peer holds count again.
 func (m *Machine) recount(s *swarm, p *peer) {
-	if !p.discounted {
+	if !p.discounted || p.doubted {
 		return
 	}
 	p.discounted, s.order.stale = false, true
