@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
@@ -52,6 +53,10 @@ type Config struct {
 	// HalfOpen is how many accepted connections may wait for admission at once. 0 means
 	// admission.DefaultHalfOpen.
 	HalfOpen int
+	// Around is given the libp2p host before any protocol runs on it, and returns the one that
+	// they run on: whatever members say to each other can be watched or changed there. Nil
+	// means the host itself.
+	Around func(host.Host) host.Host
 	// Logger takes what is worth telling. Nil means nothing is.
 	Logger *slog.Logger
 }
@@ -95,6 +100,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.HalfOpen == 0 {
 		c.HalfOpen = admission.DefaultHalfOpen
+	}
+	if c.Around == nil {
+		c.Around = func(h host.Host) host.Host { return h }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -33,6 +33,7 @@ const protocolVersion = "shoal/1"
 // A Host is this node in the network of members. It is safe for concurrent use.
 type Host struct {
 	host      host.Host
+	protocols host.Host // what Config.Around made of it
 	swarm     *swarm.Swarm
 	admission *admission.Transport
 	gater     *gater
@@ -128,6 +129,7 @@ func (h *Host) start() error {
 	if err != nil {
 		return fmt.Errorf("start the p2p host: %w", err)
 	}
+	h.protocols = h.config.Around(h.host)
 	var ok bool
 	if h.swarm, ok = h.host.Network().(*swarm.Swarm); !ok {
 		panic("p2p: the network of a libp2p host is not a swarm")
@@ -175,8 +177,9 @@ func (h *Host) Close() error {
 	return err
 }
 
-// Host is the libp2p host, for the protocols that run on it. Its owner is h: do not close it.
-func (h *Host) Host() host.Host { return h.host }
+// Host is the libp2p host, with what is around it, for the protocols that run on it. Its owner
+// is h: do not close it.
+func (h *Host) Host() host.Host { return h.protocols }
 
 // ID is this node's peer ID.
 func (h *Host) ID() peer.ID { return h.host.ID() }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -448,5 +449,18 @@ func TestWatchEnds(t *testing.T) {
 	three, _ := h.Watch()
 	if _, ok := <-three; ok {
 		t.Error("a closed host is watched")
+	}
+}
+
+// What is put around the host is what protocols run on.
+func TestAround(t *testing.T) {
+	type shell struct{ host.Host }
+	var inside host.Host
+	h := newHost(t, Config{Secrets: secrets(1), Around: func(h host.Host) host.Host {
+		inside = h
+		return shell{h}
+	}})
+	if around, ok := h.Host().(shell); !ok || around.Host != inside {
+		t.Errorf("protocols run on %T, not on what was put around the host", h.Host())
 	}
 }

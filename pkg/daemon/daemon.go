@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
+
 	"github.com/shoal-project/shoal/pkg/admin"
 	"github.com/shoal-project/shoal/pkg/config"
 	"github.com/shoal-project/shoal/pkg/engine"
@@ -34,6 +36,7 @@ type node struct {
 	build  Build
 	timing timing
 	start  time.Time
+	around func(host.Host) host.Host // p2p.Config.Around
 
 	store    *store.Store
 	upstream *upstream.Client
@@ -46,12 +49,24 @@ type node struct {
 	disk     diskState
 }
 
+// An Option changes what no setting does: it is for programs that are built around a node.
+type Option func(*node)
+
+// Around puts something between the node's protocols and the libp2p host that they run on, as
+// p2p.Config.Around says.
+func Around(around func(host.Host) host.Host) Option {
+	return func(n *node) { n.around = around }
+}
+
 // Run runs a node until ctx ends, and then stops it: no new downloads, bodies in flight
 // finish or are cut within ten seconds, the store is closed last. Errors are sentences
 // for whoever started it. After an error that wraps ErrStuck parts of it may still be
 // running: the process should end.
-func Run(ctx context.Context, cfg config.Config, log *slog.Logger, build Build) error {
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, build Build, options ...Option) error {
 	n := &node{cfg: cfg, log: log, build: build, start: time.Now(), timing: defaultTiming()}
+	for _, option := range options {
+		option(n)
+	}
 	return n.run(ctx)
 }
 

@@ -52,7 +52,7 @@ func openSwarm(n *node) (_ *swarm, err error) {
 	}()
 	if s.host, err = p2p.New(p2p.Config{
 		DataDir: n.cfg.DataDir, Listen: n.cfg.P2PListen, Secrets: secrets,
-		Version: n.build.Version, Zone: n.cfg.Zone, Logger: n.log,
+		Version: n.build.Version, Zone: n.cfg.Zone, Around: n.around, Logger: n.log,
 	}); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package arch_test
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -181,4 +182,32 @@ var hashers = []string{
 	"pkg/daemon",     // the DHT key of a tag
 	"pkg/probeimage", // the digests of an image that is part of the program
 	"scheduler",      // rendezvous
+}
+
+// A daemon that lies is built for tests (test/e2e/hostiled). No release can be one: nothing
+// in it comes from test, and its command puts nothing around the node.
+func TestReleasesCannotLie(t *testing.T) {
+	for _, p := range packages(t) {
+		for name, files := range p.imports {
+			if strings.HasPrefix(name, module+"test/") {
+				t.Errorf("%s imports %s, which is for tests (%v)", p.name, name, files)
+			}
+		}
+	}
+	sources, err := filepath.Glob(filepath.Join(root, "cmd", "shoal", "*.go"))
+	if err != nil || len(sources) == 0 {
+		t.Fatalf("no source of cmd/shoal: %v", err)
+	}
+	for _, source := range sources {
+		parsed, err := parser.ParseFile(token.NewFileSet(), source, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			if name, ok := n.(*ast.Ident); ok && name.Name == "Around" {
+				t.Errorf("%s puts something around the node", source)
+			}
+			return true
+		})
+	}
 }
