@@ -21,7 +21,7 @@ func inSandbox(m *testing.M) int {
 		if err := PrepareTools(checkout, dir); err != nil {
 			return err
 		}
-		return PrepareLiar(checkout, dir)
+		return PrepareHostile(checkout, dir)
 	}
 	code, err := InSandbox(prepare, m.Run)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// PrepareProfiled compiles the daemon with a way to profile it (testdata/profile), as
-// PrepareLiar does with one to lie. A site that runs it as Tools.Shoal names the profiles
+// PrepareProfiled compiles the daemon with a way to profile it (testdata/profile). The
+// checkout is not touched: the go command is shown one more file. A site that runs it as Tools.Shoal names the profiles
 // with CPUPROFILE in ShoalEnv.
 func PrepareProfiled(root, sandbox string) error {
 	root, err := filepath.Abs(root)

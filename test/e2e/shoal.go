@@ -37,19 +37,13 @@ func (n *Node) StartShoal() {
 	n.startDaemon(n.lab.site.Tools.Shoal)
 }
 
-// StartLiar is StartShoal with a daemon that lies to its peers.
-func (n *Node) StartLiar(lie Lie) {
-	n.lab.t.Helper()
-	n.startDaemon(n.lab.site.Tools.Liar, "LIE="+string(lie))
-}
-
-// startDaemon runs the program with more of an environment.
-func (n *Node) startDaemon(program string, env ...string) {
+// startDaemon runs a program, with flags of its own, that is a daemon after "serve".
+func (n *Node) startDaemon(program ...string) {
 	lab, registry := n.lab, n.lab.Registry
 	lab.t.Helper()
 	d := &Daemon{node: n, socket: filepath.Join(n.run, "shoal.sock")}
-	argv := slices.Concat([]string{"env"}, lab.site.ShoalEnv, env, []string{
-		program, "serve",
+	argv := slices.Concat([]string{"env"}, lab.site.ShoalEnv, program, []string{
+		"serve",
 		"--listen", mirrorAddress,
 		"--data-dir", filepath.Join(n.dir, "shoal"),
 		"--admin-socket", d.socket,
@@ -59,9 +53,8 @@ func (n *Node) startDaemon(program string, env ...string) {
 		"--metrics-listen", metricsAddress,
 		"--log-format", "text",
 	}, lab.site.ShoalFlags)
-	// As behind a headless Service: the list names the node itself, and nodes that are not up.
-	for number := 1; number <= 3; number++ {
-		argv = append(argv, "--p2p-bootstrap", net.JoinHostPort(lab.net.address(lab.net.host(number)), p2pPort))
+	for _, contact := range lab.bootstrap() {
+		argv = append(argv, "--p2p-bootstrap", contact)
 	}
 	d.Process = lab.Start(n.Name+"-shoal", n.netns(), argv...)
 	d.Await(d.ready)
@@ -184,6 +177,17 @@ func (s Status) Accused() []string {
 		peers = append(peers, q.PeerID)
 	}
 	return peers
+}
+
+// metrics returns what the node's daemon tells Prometheus.
+func (n *Node) metrics(ctx context.Context) (string, error) {
+	answer, err := n.get(ctx, "http://"+metricsAddress+"/metrics", nil)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, MiB))
+	return string(text), err
 }
 
 // get sends a GET from inside the node's network. The caller closes the body, and the

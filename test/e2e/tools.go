@@ -22,7 +22,8 @@ const containerdModule = "github.com/containerd/containerd/v2"
 type Tools struct {
 	Containerd string // built from its module into bin/tools
 	Shoal      string // built from this checkout
-	Liar       string // the same, sending wrong bytes; there after PrepareLiar
+	Hostile    string // the same, lying to its peers; there after PrepareHostile
+	Recorder   string // a member that compares what others send; there after PrepareHostile
 	Profiled   string // the same with a way to profile it; there after PrepareProfiled
 	Hello      string // the program inside the test images
 	Registry   string // Debian's docker-registry
@@ -59,7 +60,8 @@ func FindTools(root, sandbox string) Tools {
 	return Tools{
 		Containerd: filepath.Join(root, "bin", "tools", "containerd"),
 		Shoal:      filepath.Join(bin, "shoal"),
-		Liar:       filepath.Join(bin, "liar"),
+		Hostile:    filepath.Join(bin, "hostiled"),
+		Recorder:   filepath.Join(bin, "recorder"),
 		Profiled:   filepath.Join(bin, "profiled"),
 		Hello:      filepath.Join(bin, "hello"),
 		Registry:   "docker-registry",

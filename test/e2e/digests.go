@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	store "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// CheckDigests hashes what the node's containerd has of the image: it is what was pushed.
+func (n *Node) CheckDigests(ref string, image Image) {
+	n.lab.t.Helper()
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(n.lab.t.Context(), criNamespace), patience)
+	defer cancel()
+	stored, err := n.containerd.client.GetImage(ctx, ref)
+	if err != nil {
+		n.lab.t.Errorf("%s has no image %s: %v", n.Name, ref, err)
+		return
+	}
+	if got := stored.Target().Digest.String(); got != image.Digest {
+		n.lab.t.Errorf("%s has digest %s for %s, pushed was %s", n.Name, got, ref, image.Digest)
+	}
+	for _, layer := range image.Layers {
+		if err := n.hashLayer(ctx, layer); err != nil {
+			n.lab.t.Errorf("%s: layer %s: %v", n.Name, layer.Digest, err)
+		}
+	}
+}
+
+// hashLayer compares a layer in containerd's content store with its digest and size.
+func (n *Node) hashLayer(ctx context.Context, layer Layer) (err error) {
+	want := digest.Digest(layer.Digest)
+	reader, err := n.containerd.client.ContentStore().ReaderAt(ctx, ocispec.Descriptor{Digest: want})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	got, err := digest.FromReader(store.NewReader(reader))
+	if err != nil {
+		return err
+	}
+	if got != want || reader.Size() != layer.Size {
+		return fmt.Errorf("%d bytes that hash to %s, pushed were %d", reader.Size(), got, layer.Size)
+	}
+	return nil
+}
+
+// Ingested is how many bytes of a layer containerd has of an ingest that is not complete; 0
+// where there is none.
+func (n *Node) Ingested(layer Layer) (int64, error) {
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(n.lab.t.Context(), criNamespace), patience)
+	defer cancel()
+	all, err := n.containerd.client.ContentStore().ListStatuses(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range all {
+		if s.Ref == "layer-"+layer.Digest {
+			return s.Offset, nil
+		}
+	}
+	return 0, nil
+}

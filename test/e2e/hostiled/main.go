@@ -1,0 +1,79 @@
+// Command hostiled is a whole daemon that lies to its peers: "shoal serve" with a liar
+// (package liar) around the host that its protocols run on. No release has it, and nothing
+// of a release knows of it.
+//
+//	hostiled --hostile MODE --truth FOLDER serve --SETTING VALUE ...
+//
+// The settings are those of shoal serve, each with its value. FOLDER is where a registry
+// keeps its blobs: what the liar knows. When it has stopped it prints how many lies it told.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/shoal-project/shoal/pkg/config"
+	"github.com/shoal-project/shoal/pkg/daemon"
+	"github.com/shoal-project/shoal/test/e2e/liar"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "hostiled:", err)
+		os.Exit(1) //nolint:forbidigo // a command's exit code
+	}
+}
+
+func run(args []string) error {
+	flags := flag.NewFlagSet("hostiled", flag.ContinueOnError)
+	name := flags.String("hostile", "", "the `mode` of lying")
+	truth := flags.String("truth", "", "the `folder` with the registry's blobs")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	mode, err := liar.Find(*name)
+	if err != nil {
+		return err
+	}
+	settings, err := readSettings(flags.Args())
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Load(config.Sources{Flags: settings})
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	l := liar.New(mode, *truth)
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+	err = daemon.Run(ctx, cfg, log, daemon.Build{Version: "hostile"}, daemon.Around(l.Around))
+	l.Close()
+	_, _ = fmt.Fprintf(os.Stdout, "lies told: %d\n", l.Told())
+	if ctx.Err() != nil {
+		return nil // it was asked to stop
+	}
+	return err
+}
+
+// readSettings reads what follows "serve".
+func readSettings(args []string) (map[string][]string, error) {
+	if len(args)%2 != 1 || args[0] != "serve" {
+		return nil, fmt.Errorf("%q is not serve and settings with values", args)
+	}
+	settings := make(map[string][]string)
+	for i := 1; i < len(args); i += 2 {
+		key, ok := strings.CutPrefix(args[i], "--")
+		if !ok {
+			return nil, fmt.Errorf("%q is no setting", args[i])
+		}
+		settings[key] = append(settings[key], args[i+1])
+	}
+	return settings, nil
+}

@@ -1,0 +1,57 @@
+package liar
+
+import (
+	"slices"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/chain"
+	"github.com/shoal-project/shoal/pkg/wire"
+)
+
+// chainModes claim to have everything, and give everybody a chain before there can be one.
+func chainModes() []Mode {
+	return []Mode{
+		{
+			Name: "false-chain", About: "a chain in which every state is wrong", Bound: proven(),
+			lie: lie{begin: claimWith(falseChain), hides: possessions, answer: honestly},
+		},
+		{
+			Name: "false-chain-fitting", About: "the chain of another blob, with the chunks that fit it", Bound: proven(),
+			lie: lie{begin: claimWith(forgedChain), hides: possessions, answer: forgery},
+		},
+		{
+			Name: "wrong-link", About: "the right chain with one wrong state, in its middle", Bound: proven(),
+			lie: lie{begin: claimWith(wrongLink), hides: possessions, answer: honestly},
+		},
+	}
+}
+
+// claimWith is claimAll, with a chain behind it.
+func claimWith(states func(*known) []chain.State) func(*talk) {
+	return func(t *talk) {
+		claimAll(t)
+		_ = t.say(wire.Chain{Inner: states(t.known)}, nil) // or nobody listens
+	}
+}
+
+func falseChain(k *known) []chain.State {
+	states := slices.Clone(k.chain())
+	for i := range states {
+		states[i][0] ^= 1
+	}
+	return states
+}
+
+func forgedChain(k *known) []chain.State { return k.forgedChain() }
+
+func wrongLink(k *known) []chain.State {
+	states := slices.Clone(k.chain())
+	if len(states) > 0 {
+		states[len(states)/2][0] ^= 1
+	}
+	return states
+}
+
+func honestly(t *talk, i blob.ChunkIndex) error { return t.send(i, t.known.chunk(i)) }
+
+func forgery(t *talk, i blob.ChunkIndex) error { return t.send(i, t.known.forged(i)) }
