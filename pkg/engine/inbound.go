@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -46,27 +45,6 @@ type session struct {
 	download *download // nil if there was none when it opened
 	pace     *rate.Limiter
 	coming   coming
-}
-
-// A coming is the chunk that a session is bringing. It is safe for concurrent use.
-type coming struct {
-	chunk atomic.Int64 // its index plus one; 0: none
-	moved atomic.Int64 // when its bytes last came, in nanoseconds since 1970
-}
-
-func (c *coming) begin(i blob.ChunkIndex) {
-	c.move()
-	c.chunk.Store(int64(i) + 1)
-}
-
-func (c *coming) move() { c.moved.Store(time.Now().UnixNano()) }
-
-func (c *coming) end() { c.chunk.Store(0) }
-
-// stands reports whether chunk i is coming and nothing of it has come for a while.
-func (c *coming) stands(i blob.ChunkIndex) bool {
-	const long = 2 * time.Second
-	return c.chunk.Load() == int64(i)+1 && time.Since(time.Unix(0, c.moved.Load())) > long
 }
 
 func (e *Engine) session(id sessionID) *session {
@@ -268,7 +246,7 @@ func (e *Engine) Chunk(p peer.ID, digest blob.Digest, i blob.ChunkIndex, body io
 	if s := e.session(sessionID{p, digest}); s != nil {
 		s.coming.begin(i)
 		defer s.coming.end()
-		count = func(n int) { s.coming.move(); e.countPeer(d, n) }
+		count = func(n int) { s.coming.move(n); e.countPeer(d, n) }
 	}
 	counted := &peerBody{r: body, count: count}
 	err := d.disk()
@@ -286,7 +264,9 @@ func (e *Engine) Chunk(p peer.ID, digest blob.Digest, i blob.ChunkIndex, body io
 		return fmt.Errorf("store chunk %d: %w", i, err)
 	case errors.Is(err, store.ErrDisk):
 		e.diskFailed(d, err)
-	case !errors.Is(err, store.ErrHeld):
+	case errors.Is(err, store.ErrHeld):
+		e.giveWay(digest, i)
+	default:
 		e.cfg.Log.Debug("chunk not stored", "blob", digest.String(), "chunk", int(i), "err", err)
 	}
 	return nil

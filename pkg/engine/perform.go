@@ -78,8 +78,7 @@ func (e *Engine) disconnect(a scheduler.Disconnect) {
 	}
 }
 
-// cancelAsk takes an ask back. A chunk that has begun to come and stands still ends its session:
-// as long as it is being written it cannot come from elsewhere.
+// cancelAsk takes an ask back. A chunk that has begun to come and stands ends its session.
 func (e *Engine) cancelAsk(a scheduler.CancelAsk) {
 	_ = e.send(a.Peer, a.Blob, wire.Cancel{Chunk: a.Chunk}) // a session that is gone needs none
 	s := e.session(sessionID{peer.ID(a.Peer), a.Blob})

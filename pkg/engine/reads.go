@@ -91,6 +91,7 @@ func (e *Engine) read(ctx context.Context, d *download, a scheduler.ReadUpstream
 		chunk := io.LimitReader(body, int64(g.Length(i)))
 		err := partial.WriteChunk(i, store.FromRegistry, chunk)
 		if errors.Is(err, store.ErrHeld) {
+			e.giveWay(d.digest, i)
 			if _, err := io.Copy(io.Discard, chunk); err != nil {
 				return d.heard(err)
 			}
