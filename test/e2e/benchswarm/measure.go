@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/shoal-project/shoal/test/e2e"
+	"github.com/shoal-project/shoal/test/e2e/scope"
 )
 
 // checkoutBuild is the name of the daemon that was built from the checkout.
@@ -133,9 +134,9 @@ func (b *bench) try(s scenario, r *result) {
 func (b *bench) perform(site e2e.Site, r *result, do func(*trial)) error {
 	b.progress.begin(r.name())
 	var log strings.Builder
-	err := perform(r.name(), b.opts.timeout(), &log, func(s *scope) {
+	err := scope.Perform(r.name(), b.opts.timeout(), &log, func(s *scope.Scope) {
 		do(&trial{
-			scope: s, opts: b.opts, progress: b.progress, timeline: b.timeline,
+			Scope: s, opts: b.opts, progress: b.progress, timeline: b.timeline,
 			lab: site.NewLab(s), result: r, daemons: make(map[*e2e.Node]usage),
 		})
 	})

@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/shoal-project/shoal/test/e2e"
+	"github.com/shoal-project/shoal/test/e2e/scope"
 )
 
 // A trial is one round of one scenario. It belongs to the goroutine that runs the
 // scenario; what fails ends that.
 type trial struct {
-	*scope
+	*scope.Scope
 	opts     options
 	lab      *e2e.Lab
 	nodes    []*e2e.Node
@@ -82,7 +83,7 @@ func (t *trial) swarm(sizes ...int64) e2e.Image {
 
 // seed pulls outside the timed part, until the node's daemon has proven all it has.
 func (t *trial) seed(image e2e.Image, n *e2e.Node) {
-	if _, err := n.PullImage(t.ctx, image.Tagged, nil); err != nil {
+	if _, err := n.PullImage(t.Context(), image.Tagged, nil); err != nil {
 		t.Fatalf("%s: %v", n.Name, err)
 	}
 	t.await(n.Name+" to be a seeder", func() bool { return len(n.Daemon().MustStatus().Downloads) == 0 })
@@ -96,7 +97,7 @@ func (t *trial) begin(image e2e.Image, nodes ...*e2e.Node) {
 		t.Cleanup(func() { <-p.ended })
 		go func() {
 			defer close(p.ended)
-			p.took, p.err = n.PullImage(t.ctx, image.Tagged, nil)
+			p.took, p.err = n.PullImage(t.Context(), image.Tagged, nil)
 		}()
 	}
 }
@@ -131,7 +132,7 @@ func (t *trial) compare(times int, sizes ...int64) {
 		image := t.push(sizes...)
 		t.step("pulling without Shoal, for comparison")
 		n[0].SetMirror(e2e.NoMirror)
-		took, err := n[0].PullImage(t.ctx, image.Tagged, nil)
+		took, err := n[0].PullImage(t.Context(), image.Tagged, nil)
 		if err != nil {
 			t.Fatalf("without Shoal: %v", err)
 		}
@@ -167,7 +168,7 @@ func (t *trial) await(what string, holds func() bool) {
 	for !holds() {
 		select {
 		case <-poll.C:
-		case <-t.ctx.Done():
+		case <-t.Context().Done():
 			t.Fatalf("waiting for %s", what)
 		}
 	}
@@ -179,7 +180,7 @@ func (t *trial) pass(d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-t.ctx.Done():
+	case <-t.Context().Done():
 	}
 }
 

@@ -45,7 +45,7 @@ func (t *trial) measureLinks() []linkRecord {
 		{What: "out of the registry", Rate: min(t.opts.registryRate, t.opts.rate*bitrate(len(all)))},
 	}
 	for i, way := range []struct{ from, to []int }{{others, first}, {first, others}, {[]int{e2e.RegistryNode}, all}} {
-		measured, err := t.lab.Rate(t.ctx, way.from, way.to)
+		measured, err := t.lab.Rate(t.Context(), way.from, way.to)
 		if err != nil {
 			t.Fatalf("measuring %s: %v", records[i].What, err)
 		}

@@ -1,4 +1,6 @@
-package main
+// Package scope stands in for a test where a program builds a lab: what fails ends one round
+// of it, and not the program.
+package scope
 
 import (
 	"context"
@@ -12,8 +14,8 @@ import (
 	"time"
 )
 
-// A scope is the e2e.T of one round: it collects what fails, and cleans up at the end.
-type scope struct {
+// A Scope is the e2e.T of one round: it collects what fails, and cleans up at the end.
+type Scope struct {
 	name string
 	ctx  context.Context //nolint:containedctx // lives as long as the scope, as a test's does
 	log  io.Writer       // gets what a test would log
@@ -23,13 +25,13 @@ type scope struct {
 	cleanups []func()
 }
 
-// perform calls do with a scope of that name, which must end within the given time, and
+// Perform calls do with a scope of that name, which must end within the given time, and
 // cleans up after it. It returns what failed.
-func perform(name string, within time.Duration, log io.Writer, do func(*scope)) error {
+func Perform(name string, within time.Duration, log io.Writer, do func(*Scope)) error {
 	late := fmt.Errorf("not done after %s", within.Round(time.Second))
 	ctx, cancel := context.WithTimeoutCause(context.Background(), within, late)
 	defer cancel()
-	s := &scope{name: name, ctx: ctx, log: log}
+	s := &Scope{name: name, ctx: ctx, log: log}
 	apart(func() { do(s) })
 	if ctx.Err() != nil {
 		s.failures = slices.Insert(s.failures, 0, context.Cause(ctx).Error())
@@ -57,41 +59,51 @@ func apart(do func()) {
 	<-ended
 }
 
-// The methods of e2e.T.
+// Name implements e2e.T.
+func (s *Scope) Name() string { return s.name }
 
-func (s *scope) Name() string             { return s.name }
-func (s *scope) Context() context.Context { return s.ctx }
-func (s *scope) Helper()                  {}
+// Context implements e2e.T.
+func (s *Scope) Context() context.Context { return s.ctx }
 
-func (s *scope) Cleanup(do func()) {
+// Helper implements e2e.T.
+func (s *Scope) Helper() {}
+
+// Cleanup implements e2e.T.
+func (s *Scope) Cleanup(do func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cleanups = append(s.cleanups, do)
 }
 
-func (s *scope) Failed() bool {
+// Failed implements e2e.T.
+func (s *Scope) Failed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.failures) > 0
 }
 
-func (s *scope) Logf(format string, args ...any) {
+// Logf implements e2e.T.
+func (s *Scope) Logf(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, _ = fmt.Fprintf(s.log, format+"\n", args...)
 }
 
-func (s *scope) Error(args ...any) {
+// Error implements e2e.T.
+func (s *Scope) Error(args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failures = append(s.failures, fmt.Sprint(args...))
 }
 
-func (s *scope) Errorf(format string, args ...any) { s.Error(fmt.Sprintf(format, args...)) }
+// Errorf implements e2e.T.
+func (s *Scope) Errorf(format string, args ...any) { s.Error(fmt.Sprintf(format, args...)) }
 
-func (s *scope) Fatal(args ...any) {
+// Fatal implements e2e.T.
+func (s *Scope) Fatal(args ...any) {
 	s.Error(args...)
 	runtime.Goexit()
 }
 
-func (s *scope) Fatalf(format string, args ...any) { s.Fatal(fmt.Sprintf(format, args...)) }
+// Fatalf implements e2e.T.
+func (s *Scope) Fatalf(format string, args ...any) { s.Fatal(fmt.Sprintf(format, args...)) }

@@ -1,4 +1,4 @@
-package main
+package scope
 
 import (
 	"reflect"
@@ -13,7 +13,7 @@ func TestScope(t *testing.T) {
 	var happened []string
 	note := func(s string) func() { return func() { happened = append(happened, s) } }
 	var log strings.Builder
-	err := perform("name", time.Minute, &log, func(s *scope) {
+	err := Perform("name", time.Minute, &log, func(s *Scope) {
 		s.Cleanup(note("first"))
 		s.Cleanup(func() {
 			note("second")()
@@ -41,7 +41,7 @@ func TestScope(t *testing.T) {
 func TestScopeTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cleaned := false
-		err := perform("name", time.Minute, new(strings.Builder), func(s *scope) {
+		err := Perform("name", time.Minute, new(strings.Builder), func(s *Scope) {
 			s.Cleanup(func() { cleaned = true })
 			<-s.Context().Done()
 		})
@@ -52,7 +52,7 @@ func TestScopeTimeout(t *testing.T) {
 }
 
 func TestScopeSucceeds(t *testing.T) {
-	if err := perform("name", time.Minute, new(strings.Builder), func(*scope) {}); err != nil {
+	if err := Perform("name", time.Minute, new(strings.Builder), func(*Scope) {}); err != nil {
 		t.Error(err)
 	}
 }
