@@ -12,7 +12,7 @@ NODES  ?= 5
 LAYERS ?= 4
 SIZE   ?= 16
 
-.PHONY: help build demo test unit e2e lint bench bench-swarm bench-dht sim fuzz clean
+.PHONY: help build demo test unit e2e lint bench bench-swarm hostile bench-dht sim fuzz clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -30,7 +30,7 @@ unit: ## Unit tests with the race detector, in random order, and the import rule
 	go test -race -shuffle=on ./...
 
 e2e: build ## Many nodes in network namespaces with real containerd (root)
-	@cd test/e2e && go test ./benchswarm && go test -count=1 -timeout 30m -v . 2>&1
+	@cd test/e2e && go test ./benchswarm ./hostile ./liar ./scope && go test -count=1 -timeout 30m -v . 2>&1
 
 lint: $(LINT) ## Formatting, static analysis and import rules
 	$(LINT) run ./...
@@ -66,6 +66,12 @@ bench-swarm: ## Pulls on NODES nodes at once over links of RATE, real containerd
 	@cd test/e2e && go build -o ../../bin/bench-swarm ./benchswarm
 	@bin/bench-swarm --nodes $(NODES) --rate $(RATE) --registry-rate $(REGISTRY_RATE) --layers $(LAYERS) --size $(SIZE) \
 	  --scenarios "$(SCENARIOS)" --repeat $(REPEAT) $(FLAGS)
+
+COLLUDERS ?= 1,2
+hostile: ## Members lie in every mode while others pull, real containerd, against their bounds (root; MODES=wrong-bytes,drip COLLUDERS=1,2 REPEAT=1 FLAGS=--help)
+	@cd test/e2e && go build -o ../../bin/hostile ./hostile
+	@bin/hostile --modes "$(MODES)" --colluders "$(COLLUDERS)" --repeat $(REPEAT) $(FLAGS)
+
 HOSTS ?= 50,100,200,500
 bench-dht: ## First contact through the DHT among HOSTS hosts on this machine (HOSTS=50,100,200,500)
 	@$(GOBUILD) -o bin/shoal-bench-dht ./test/bench/dht

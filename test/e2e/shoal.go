@@ -146,17 +146,23 @@ func (d *Daemon) MustStatus() Status {
 func AwaitMembers(nodes ...*Node) {
 	for _, n := range nodes {
 		n.lab.t.Helper()
-		Eventually(n.lab.t, patience, n.Name+" to meet the other members", func() error {
-			s, err := n.Daemon().Status()
-			if err != nil {
-				return err
-			}
-			if s.Members < len(nodes)-1 {
-				return fmt.Errorf("it knows %d of %d", s.Members, len(nodes)-1)
-			}
-			return nil
-		})
+		n.AwaitMembers(len(nodes) - 1)
 	}
+}
+
+// AwaitMembers waits until the node's daemon sees so many other members.
+func (n *Node) AwaitMembers(count int) {
+	n.lab.t.Helper()
+	Eventually(n.lab.t, patience, n.Name+" to meet the other members", func() error {
+		s, err := n.Daemon().Status()
+		if err != nil {
+			return err
+		}
+		if s.Members < count {
+			return fmt.Errorf("it knows %d of %d", s.Members, count)
+		}
+		return nil
+	})
 }
 
 // Have is how much of a blob the daemon has while it downloads it, proven or not, in

@@ -22,10 +22,13 @@ type Mode struct {
 	lie lie
 }
 
+// Answers reports whether the liar answers all asks itself, so that nothing is had of its daemon.
+func (m Mode) Answers() bool { return m.lie.answer != nil }
+
 // A Bound is what a mode may cost honest nodes at most, beside a run in which nobody lies.
 type Bound struct {
 	Time   float64 // times the slowest honest pull
-	Egress float64 // times what the registry sends
+	Egress float64 // times what the registry sends to honest nodes
 	// Proven says that the lie can be proven, so that the liar must be quarantined. Others are
 	// merely passed over: an honest node on a bad network looks the same.
 	Proven bool

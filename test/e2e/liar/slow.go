@@ -16,19 +16,19 @@ func slowModes() []Mode {
 	return []Mode{
 		{
 			Name: "drip", About: "chunks come at 1 KiB/s", Bound: passedOver(),
-			lie: lie{begin: claimAll, hides: possessions, answer: drip},
+			lie: lie{begin: claimWith(trueChain), hides: possessions, answer: drip},
 		},
 		{
 			Name: "stall", About: "the first chunk begins, and stands still", Bound: passedOver(),
-			lie: lie{begin: claimAll, hides: possessions, answer: stall},
+			lie: lie{begin: claimWith(trueChain), hides: possessions, answer: stall},
 		},
 		{
 			Name: "drop-last", About: "the session ends before a chunk's last byte", Bound: passedOver(),
-			lie: lie{begin: claimAll, hides: possessions, answer: dropLast},
+			lie: lie{begin: claimWith(trueChain), hides: possessions, answer: dropLast},
 		},
 		{
 			Name: "busy", About: "every ask is answered: busy", Bound: passedOver(),
-			lie: lie{begin: claimAll, hides: possessions, answer: busy},
+			lie: lie{begin: claimWith(trueChain), hides: possessions, answer: busy},
 		},
 		{
 			Name: "false-have", About: "it says that it has all, and refuses what it has not", Bound: passedOver(),

@@ -1,0 +1,168 @@
+package liar
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/chain"
+	"github.com/shoal-project/shoal/pkg/wire"
+)
+
+// Nobody may have to know a mode by heart: names are unique, and bounds are those that
+// docs/security.md promises at least.
+func TestModes(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, m := range Modes() {
+		if seen[m.Name] || m.Name == "" || m.About == "" {
+			t.Errorf("mode %q (%s) is there twice, or says nothing", m.Name, m.About)
+		}
+		seen[m.Name] = true
+		if m.Bound.Time < 1 || m.Bound.Time > 2 || m.Bound.Egress < 1 || m.Bound.Egress > 2 {
+			t.Errorf("mode %q has the bound %+v", m.Name, m.Bound)
+		}
+		if found, err := Find(m.Name); err != nil || found.Name != m.Name {
+			t.Errorf("mode %q is not found: %v", m.Name, err)
+		}
+	}
+	if _, err := Find("honesty"); err == nil {
+		t.Error("there is no mode of that name")
+	}
+}
+
+// someBlob makes a blob of a little more than four chunks, and the folder that it lies in.
+func someBlob(t *testing.T) (folder string, d blob.Digest, g blob.Geometry, content []byte) {
+	t.Helper()
+	content = make([]byte, 4*blob.MinChunk+1000)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(content)
+	d = sha256.Sum256(content)
+	folder = t.TempDir()
+	dir := filepath.Join(folder, d.Hex()[:2], d.Hex())
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "data"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g, err := blob.NewGeometry(blob.ByteCount(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder, d, g, content
+}
+
+// Each chain is wrong where its mode says.
+func TestChains(t *testing.T) {
+	folder, d, g, _ := someBlob(t)
+	k := newTruth(folder).of(d, g)
+	for name, c := range map[string]struct {
+		states []chain.State
+		chunk  func(blob.ChunkIndex) []byte
+		broken []blob.ChunkIndex
+	}{
+		"true":   {k.chain(), k.chunk, nil},
+		"false":  {falseChain(k), k.chunk, []blob.ChunkIndex{0, 1, 2, 3, 4}},
+		"link":   {wrongLink(k), k.chunk, []blob.ChunkIndex{2, 3}},
+		"forged": {forgedChain(k), k.forged, []blob.ChunkIndex{4}},
+	} {
+		claimed, err := chain.New(g, d, c.states)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var broken []blob.ChunkIndex
+		for i := range g.Chunks() {
+			after, err := chain.Next(g, i, claimed.Before(i), bytes.NewReader(c.chunk(i)), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if after != claimed.After(i) {
+				broken = append(broken, i)
+			}
+		}
+		if !slices.Equal(broken, c.broken) {
+			t.Errorf("chain %s is broken at %v, want %v", name, broken, c.broken)
+		}
+	}
+}
+
+// A stream is one end of a pipe.
+type stream struct {
+	network.Stream
+	pipe net.Conn
+}
+
+func (s stream) Read(p []byte) (int, error)  { return s.pipe.Read(p) }
+func (s stream) Write(p []byte) (int, error) { return s.pipe.Write(p) }
+func (s stream) Close() error                { return s.pipe.Close() }
+
+// A peer says Hello and asks for chunk 1. It hears the daemon's words as they are, but for
+// those that the mode hides, the claim to have everything, and the liar's answer.
+func TestTalk(t *testing.T) {
+	folder, d, g, content := someBlob(t)
+	mode, err := Find("wrong-bytes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	liar := New(mode, folder)
+	here, there := net.Pipe()
+	daemon := newTalk(liar, stream{pipe: here})
+	t.Cleanup(func() {
+		_ = daemon.Close()
+		liar.Close()
+		_ = there.Close()
+	})
+	go func() { // the daemon, which hears no Ask
+		_, _ = daemon.Write(frames(t, g, wire.Hello{Blob: d, Size: g.Size()}))
+		_, _ = io.Copy(io.Discard, daemon)
+	}()
+	peer := bufio.NewReader(there)
+	hello, err := readWord(peer, blob.Geometry{})
+	if m, ok := hello.message.(wire.Hello); err != nil || !ok || m.Blob != d {
+		t.Fatalf("the daemon said %+v, %v", hello.message, err)
+	}
+	if _, err := there.Write(frames(t, g, wire.Hello{Blob: d, Size: g.Size()}, wire.Ask{Chunk: 1})); err != nil {
+		t.Fatal(err)
+	}
+	claimed, got := false, []byte(nil)
+	for !claimed || blob.ByteCount(len(got)) < g.Length(1) {
+		w, err := readWord(peer, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch m := w.message.(type) { //nolint:gochecksumtype // nothing else is said
+		case wire.Have:
+			claimed = m.Chunks.Full()
+		case wire.Chunk:
+			got = append(got, w.bytes...)
+		}
+	}
+	if right := content[g.Offset(1):g.Offset(2)]; bytes.Equal(got, right) || !bytes.Equal(got[1:1000], right[1:1000]) {
+		t.Error("the chunk is not what it is but for a byte of each piece")
+	}
+	if liar.Told() < 2 {
+		t.Errorf("the liar counts %d lies", liar.Told())
+	}
+}
+
+// frames are messages as they travel.
+func frames(t *testing.T, g blob.Geometry, messages ...wire.Message) []byte {
+	t.Helper()
+	var all []byte
+	for _, m := range messages {
+		var err error
+		if all, err = wire.Append(all, m, g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
