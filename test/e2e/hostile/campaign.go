@@ -80,7 +80,7 @@ func (c *campaign) try(mode liar.Mode, colluders, round int) error {
 		c.measure(mode, &r)
 		c.since++
 		r.compare(c.honest)
-		late := r.Error == "" && r.judge(mode.Bound)
+		late := r.Error == "" && r.judge(mode.Bound, c.audits(r))
 		if err := c.tell(r); err != nil {
 			return err
 		}
@@ -92,6 +92,16 @@ func (c *campaign) try(mode liar.Mode, colluders, round int) error {
 	return nil
 }
 
+// audits is how many chunks a run may read by themselves: one for each chain, at each honest
+// node, besides what honest runs read so.
+func (c *campaign) audits(r result) int {
+	usual := 0
+	for _, h := range c.honest {
+		usual = max(usual, h.ChunkReads)
+	}
+	return usual + r.Pulls*r.Colluders*c.opts.layers
+}
+
 // tryHonestly makes a run in which nobody lies.
 func (c *campaign) tryHonestly() error {
 	r := result{Mode: honest, Round: len(c.honest) + 1}
@@ -99,7 +109,7 @@ func (c *campaign) tryHonestly() error {
 	if r.Error == "" {
 		c.honest, c.since = append(c.honest, r), 0
 		r.compare(c.honest)
-		r.judge(liar.Bound{Time: 2, Egress: 2})
+		r.judge(liar.Bound{Time: 2, Egress: 2}, c.audits(r))
 	}
 	if err := c.tell(r); err != nil {
 		return err

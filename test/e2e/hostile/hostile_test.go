@@ -19,7 +19,7 @@ func good() result {
 
 // Each bound breaks by itself, and only a run that is merely late is made again.
 func TestJudge(t *testing.T) {
-	bound := liar.Bound{Time: 2, Egress: 2, Proven: true}
+	bound := liar.Bound{Time: 2, Egress: 2, Proven: true, OneAudit: true}
 	honest := []result{{Seconds: 4, EgressImages: 1}, {Seconds: 3, EgressImages: 1}, {Seconds: 5, EgressImages: 1}}
 	for name, c := range map[string]struct {
 		change func(*result)
@@ -32,6 +32,7 @@ func TestJudge(t *testing.T) {
 		"wrong sentence":  {func(r *result) { r.HonestQuarantined = 1 }, "1 honest members are quarantined", false},
 		"egress":          {func(r *result) { r.EgressImages = 2.1 }, "the registry sent 2.10 times", false},
 		"not quarantined": {func(r *result) { r.Quarantined = 1 }, "1 of 2 liars are quarantined", false},
+		"audits":          {func(r *result) { r.ChunkReads = 21 }, "21 chunks were read by themselves, at most 20", false},
 		"no lie":          {func(r *result) { r.LiesTold = 0 }, "no lie was told", false},
 		"no record":       {func(r *result) { r.Recorded = 0 }, "nothing was recorded", false},
 		"late":            {func(r *result) { r.Seconds = 8.1 }, "took 2.02 times", true},
@@ -40,7 +41,7 @@ func TestJudge(t *testing.T) {
 		r := good()
 		c.change(&r)
 		r.compare(honest)
-		late := r.judge(bound)
+		late := r.judge(bound, 20)
 		said := strings.Join(r.Broken, "; ")
 		if late != c.late || c.broken == "" && said != "" || !strings.Contains(said, c.broken) {
 			t.Errorf("%s: late %v, broken %q; want %v, %q", name, late, said, c.late, c.broken)
@@ -52,7 +53,7 @@ func TestJudge(t *testing.T) {
 	free := good()
 	free.Quarantined = 0
 	free.compare(honest)
-	if free.judge(liar.Bound{Time: 2, Egress: 2}); len(free.Broken) > 0 {
+	if free.judge(liar.Bound{Time: 2, Egress: 2}, 0); len(free.Broken) > 0 {
 		t.Errorf("a lie that cannot be proven needs no quarantine: %q", free.Broken)
 	}
 }

@@ -23,7 +23,7 @@
 //	egress_ratio        the same / that of the honest runs
 //	quarantined         liars that an honest node has in quarantine, by status and metrics
 //	honest_quarantined  honest members that an honest node has in quarantine: none, ever
-//	chunk_reads         reads of the registry of one chunk: audits are such
+//	chunk_reads         reads of the registry of one chunk by honest nodes: audits are such
 //	lies_told           what the liars did, in whatever their mode counts
 //	recorded            chunks that honest nodes sent to the recorder
 //	load                the machine's one minute load average at the end

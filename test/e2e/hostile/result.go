@@ -51,8 +51,9 @@ func (r *result) compare(others []result) {
 	r.EgressRatio = ratio(r.EgressImages, of(func(o result) float64 { return o.EgressImages }))
 }
 
-// judge notes what the run broke. It reports whether that was its time and nothing else.
-func (r *result) judge(bound liar.Bound) (late bool) {
+// judge notes what the run broke, in which every chain may cost so many audits. It reports
+// whether that was its time and nothing else.
+func (r *result) judge(bound liar.Bound, audits int) (late bool) {
 	r.Broken = []string{} // never null in JSON
 	note := func(format string, args ...any) { r.Broken = append(r.Broken, fmt.Sprintf(format, args...)) }
 	if r.PullsOK < r.Pulls {
@@ -66,6 +67,9 @@ func (r *result) judge(bound liar.Bound) (late bool) {
 	}
 	if r.EgressRatio > bound.Egress {
 		note("the registry sent %.2f times what it sends otherwise, at most %g", r.EgressRatio, bound.Egress)
+	}
+	if bound.OneAudit && r.ChunkReads > audits {
+		note("%d chunks were read by themselves, at most %d", r.ChunkReads, audits)
 	}
 	if bound.Proven && r.Quarantined < r.Colluders {
 		note("%d of %d liars are quarantined", r.Quarantined, r.Colluders)

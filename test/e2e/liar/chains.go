@@ -12,15 +12,15 @@ import (
 func chainModes() []Mode {
 	return []Mode{
 		{
-			Name: "false-chain", About: "a chain in which every state is wrong", Bound: proven(),
+			Name: "false-chain", About: "a chain in which every state is wrong", Bound: audited(),
 			lie: lie{begin: claimWith(falseChain), hides: possessions, answer: honestly},
 		},
 		{
-			Name: "false-chain-fitting", About: "the chain of another blob, with the chunks that fit it", Bound: proven(),
+			Name: "false-chain-fitting", About: "the chain of another blob, with the chunks that fit it", Bound: audited(),
 			lie: lie{begin: claimWith(forgedChain), hides: possessions, answer: forgery},
 		},
 		{
-			Name: "wrong-link", About: "the right chain with one wrong state, in its middle", Bound: proven(),
+			Name: "wrong-link", About: "the right chain with one wrong state, in its middle", Bound: audited(),
 			lie: lie{begin: claimWith(wrongLink), hides: possessions, answer: honestly},
 		},
 	}

@@ -16,8 +16,13 @@ import (
 	"github.com/shoal-project/shoal/pkg/wire"
 )
 
-// manyStreams is how many streams a liar has at one member at most, if it may.
-const manyStreams = 4000
+const (
+	// manyStreams is how many streams a liar has at one member at most, if it may.
+	manyStreams = 4000
+	// A flood is floodWords each floodEvery on every session: 2000 a second, which is twice what
+	// a node takes. More would only cost this machine, which plays the honest nodes too.
+	floodWords, floodEvery = 100, 50 * time.Millisecond
+)
 
 // floodModes say too much.
 func floodModes() []Mode {
@@ -39,19 +44,24 @@ func floodModes() []Mode {
 
 func haveFlood(t *talk) {
 	nothing := wire.Have{Chunks: blob.NewBitset(t.known.geometry.Chunks())}
-	for !t.over() {
-		t.liar.told.Add(1)
-		if t.say(nothing, nil) != nil {
-			return
-		}
-	}
+	t.flood(func() wire.Message { return nothing })
 }
 
 func peersFlood(t *talk) {
 	near := t.Conn().LocalMultiaddr()
+	t.flood(func() wire.Message { return wire.Peers{Contacts: ghosts(near)} })
+}
+
+// flood says words until nobody listens any more.
+func (t *talk) flood(next func() wire.Message) {
 	for !t.over() {
-		t.liar.told.Add(1)
-		if t.say(wire.Peers{Contacts: ghosts(near)}, nil) != nil {
+		for range floodWords {
+			t.liar.told.Add(1)
+			if t.say(next(), nil) != nil {
+				return
+			}
+		}
+		if !t.liar.pause(floodEvery) {
 			return
 		}
 	}

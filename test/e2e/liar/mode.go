@@ -29,6 +29,8 @@ func (m Mode) Answers() bool { return m.lie.answer != nil }
 type Bound struct {
 	Time   float64 // times the slowest honest pull
 	Egress float64 // times what the registry sends to honest nodes
+	// OneAudit says that the registry is read again for one chunk of each chain, and no more.
+	OneAudit bool
 	// Proven says that the lie can be proven, so that the liar must be quarantined. Others are
 	// merely passed over: an honest node on a bad network looks the same.
 	Proven bool
@@ -47,6 +49,9 @@ type lie struct {
 // Usual bounds: a lie must cost neither twice the time nor twice the registry's bytes.
 
 func proven() Bound { return Bound{Time: 2, Egress: 2, Proven: true} }
+
+// audited is for chains, which the registry's own bytes refute.
+func audited() Bound { return Bound{Time: 2, Egress: 2, Proven: true, OneAudit: true} }
 
 func passedOver() Bound { return Bound{Time: 2, Egress: 2} }
 
