@@ -54,9 +54,19 @@ func (l *Lab) AddNode(mirror Mirror) *Node {
 	}
 	l.plug(n.Number)
 	n.SetMirror(mirror)
-	n.containerd = n.startContainerd()
+	n.StartContainerd()
 	return n
 }
+
+// StartContainerd runs the node's containerd. One that was killed gets its data back.
+func (n *Node) StartContainerd() {
+	n.lab.t.Helper()
+	n.containerd = n.startContainerd()
+}
+
+// KillContainerd ends the node's containerd with SIGKILL: pulls fail, and what it has of
+// them stays on the disk.
+func (n *Node) KillContainerd() { n.containerd.Kill() }
 
 func (n *Node) netns() string { return n.lab.net.netns(n.Number) }
 

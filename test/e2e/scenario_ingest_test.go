@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/shoal-project/shoal/test/e2e/liar"
+)
+
+// containerd is killed at every tenth of a layer while a liar is there. What it has of the
+// layer then stays, and the next pull goes on from it: so it must be right, or no pull of
+// that layer would ever succeed again (docs/containerd-facts.md, section 3).
+func TestPoisonedIngests(t *testing.T) {
+	mode, err := liar.Find("wrong-bytes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lab := NewLab(t)
+	hostile, node := lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly)
+	hostile.StartHostile(mode)
+	// Slow enough that one tenth can be told from the next.
+	hostile.Shape("20mbit", "")
+	lab.Registry.Shape("60mbit")
+	ingests := 0
+	for tenth := range int64(10) {
+		if killInMidPull(t, lab, hostile, node, tenth) > 0 {
+			ingests++
+		}
+	}
+	if ingests < 4 {
+		t.Errorf("containerd had something of %d layers of ten when it was killed: too little was tested", ingests)
+	}
+	if hostile.Daemon().StopHostile() == 0 {
+		t.Error("the liar told no lie: nothing was tested")
+	}
+}
+
+// killInMidPull kills the node's containerd when the node has so many tenths of a layer, and
+// pulls again. It returns how many bytes of the layer containerd had.
+func killInMidPull(t *testing.T, lab *Lab, hostile, node *Node, tenth int64) int64 {
+	t.Helper()
+	image := lab.Registry.PushPlain(fmt.Sprintf("tenth-%d", tenth), 10*MiB)
+	layer := image.Layers[0]
+	node.StartShoal() // anew: the last one has the liar in quarantine
+	AwaitMembers(hostile, node)
+	began := hostile.BeginPull(image.Tagged)
+	pull := node.BeginPull(image.Tagged)
+	Eventually(t, patience, fmt.Sprintf("%d tenths of the layer", tenth), func() error {
+		status, err := node.Daemon().Status()
+		if err != nil {
+			return err
+		}
+		return atLeast(status.Have(layer.Digest), max(1, layer.Size*tenth/10))
+	})
+	ingested, err := node.Ingested(layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.KillContainerd()
+	if pull.Wait() == nil {
+		t.Fatalf("at %d tenths the pull was over before containerd could be killed", tenth)
+	}
+	t.Logf("at %d tenths containerd had %d of %d bytes", tenth, ingested, layer.Size)
+	node.StartContainerd()
+	node.MustPull(image.Tagged)
+	node.CheckDigests(image.Tagged, image)
+	_ = began.Wait() // whether a liar gets its image is its own business
+	if err := node.Daemon().Stop(); err != nil {
+		t.Errorf("the end of the daemon of %s: %v", node.Name, err)
+	}
+	return ingested
+}
