@@ -133,6 +133,7 @@ func (c *campaign) tell(r result) error {
 // measure makes one run in a new lab, and keeps its log where the lab keeps its own.
 func (c *campaign) measure(mode liar.Mode, r *result) {
 	var log strings.Builder
+	r.Broken = []string{} // never null in JSON
 	err := scope.Perform(r.name(), c.opts.within, &log, func(s *scope.Scope) {
 		t := &trial{Scope: s, opts: c.opts, mode: mode, result: r, lab: c.site.NewLab(s)}
 		t.run()

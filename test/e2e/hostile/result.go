@@ -54,7 +54,6 @@ func (r *result) compare(others []result) {
 // judge notes what the run broke, in which every chain may cost so many audits. It reports
 // whether that was its time and nothing else.
 func (r *result) judge(bound liar.Bound, audits int) (late bool) {
-	r.Broken = []string{} // never null in JSON
 	note := func(format string, args ...any) { r.Broken = append(r.Broken, fmt.Sprintf(format, args...)) }
 	if r.PullsOK < r.Pulls {
 		note("%d of %d pulls failed", r.Pulls-r.PullsOK, r.Pulls)
