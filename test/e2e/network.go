@@ -121,6 +121,14 @@ func (n network) unplug(node int) error {
 	return command("ip", "link", "set", n.cable(node), "nomaster")
 }
 
+// isolate unplugs the node and ends every connection that it has, on its loopback as well, as
+// if all others had died (ss(8), -K).
+func (n network) isolate(node int) error {
+	return errors.Join(
+		n.unplug(node),
+		command("ss", "-N", n.netns(node), "-K", "-t", "state", "connected"))
+}
+
 // A Traffic is what has gone over a cable: bytes, with the headers of every layer.
 type Traffic struct {
 	Received, Sent int64 // by the node

@@ -107,6 +107,9 @@ func (n *Node) Unplug() {
 	}
 }
 
+// isolate ends whatever the node is connected with; nobody reaches it any more.
+func (n *Node) isolate() error { return n.lab.net.isolate(n.Number) }
+
 // Received is the number of bytes that came over the node's cable, whoever sent them.
 func (n *Node) Received() int64 {
 	n.lab.t.Helper()

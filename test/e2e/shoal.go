@@ -26,8 +26,9 @@ const (
 type Daemon struct {
 	*Process
 
-	node   *Node
-	socket string // of the admin API
+	node    *Node
+	socket  string // of the admin API
+	atStart holding
 }
 
 // StartShoal runs the node's daemon and waits until it is ready. A node that had one
@@ -58,6 +59,11 @@ func (n *Node) startDaemon(program ...string) {
 	}
 	d.Process = lab.Start(n.Name+"-shoal", n.netns(), argv...)
 	d.Await(d.ready)
+	var err error
+	if d.atStart, err = d.holds(lab.t.Context()); err != nil {
+		lab.t.Fatalf("counting what %s holds: %v", d.Name, err)
+	}
+	lab.t.Cleanup(d.checkLeaks)
 	n.daemon = d
 }
 

@@ -1,0 +1,130 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// A holding is what a daemon holds of things that leak.
+type holding struct {
+	goroutines  int
+	descriptors int // without those that a blob in memory takes
+}
+
+// within reports whether h is no more than other.
+func (h holding) within(other holding) bool {
+	return h.goroutines <= other.goroutines && h.descriptors <= other.descriptors
+}
+
+func (h holding) String() string {
+	return fmt.Sprintf("%d goroutines, %d descriptors", h.goroutines, h.descriptors)
+}
+
+// holds counts what the daemon holds now. A file of a blob counts from the third time on that it is
+// open: twice it is while the blob is in memory, as what was downloaded and as what is served. That
+// lasts for five minutes after its last use, and is bounded by engine.Config.MaxHeld.
+func (d *Daemon) holds(ctx context.Context) (holding, error) {
+	var h holding
+	metrics, err := d.inside(ctx, "/metrics")
+	if err != nil {
+		return h, err
+	}
+	for lines := bufio.NewScanner(strings.NewReader(metrics)); lines.Scan(); {
+		if n, ok := strings.CutPrefix(lines.Text(), "go_goroutines "); ok {
+			h.goroutines, err = strconv.Atoi(n)
+		}
+	}
+	if err != nil || h.goroutines == 0 {
+		return h, fmt.Errorf("/metrics of %s does not say how many goroutines there are: %w", d.Name, err)
+	}
+	open, err := d.open()
+	h.descriptors = len(open)
+	return h, err
+}
+
+// perBlobFile is how often a file of one blob is open while the blob is in memory.
+const perBlobFile = 2
+
+// open lists the daemon's descriptors, as proc(5) names them, but those of blobs in memory.
+func (d *Daemon) open() ([]string, error) {
+	dir := fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	seen := map[string]int{}
+	for _, e := range entries {
+		name, err := os.Readlink(filepath.Join(dir, e.Name()))
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // closed meanwhile
+		case err != nil:
+			return nil, err
+		case !d.ofBlob(name) || seen[name] == perBlobFile:
+			names = append(names, name)
+		default:
+			seen[name]++
+		}
+	}
+	return names, nil
+}
+
+// ofBlob reports whether a file is one of a blob in the daemon's store.
+func (d *Daemon) ofBlob(name string) bool {
+	in, ok := strings.CutPrefix(name, filepath.Join(d.node.dir, "shoal")+"/")
+	folder, _, _ := strings.Cut(in, "/")
+	return ok && (folder == "blobs" || folder == "partial" || folder == "chains")
+}
+
+// inside asks the daemon's metrics port.
+func (d *Daemon) inside(ctx context.Context, path string) (string, error) {
+	answer, err := d.node.get(ctx, "http://"+metricsAddress+path, nil)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 4*MiB))
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", path, answer.Status)
+	}
+	return string(text), err
+}
+
+// checkLeaks cuts whatever is connected with the daemon, its peers, the registry and its
+// containerd, and waits until it holds no more than when it had just been started: then it was
+// looking for peers, which takes some goroutines that are not there now.
+func (d *Daemon) checkLeaks() {
+	d.t.Helper()
+	select {
+	case <-d.exited:
+		return // the test itself ended it
+	default:
+	}
+	if err := d.node.isolate(); err != nil {
+		d.t.Fatalf("isolating %s: %v", d.node.Name, err)
+	}
+	ctx := context.WithoutCancel(d.t.Context())
+	Eventually(d.t, patience, d.Name+" to let go of what it took", func() error {
+		now, err := d.holds(ctx)
+		if err != nil || now.within(d.atStart) {
+			return err
+		}
+		return d.leaked(ctx, now)
+	})
+}
+
+// leaked says what the daemon still holds.
+func (d *Daemon) leaked(ctx context.Context, now holding) error {
+	open, err := d.open()
+	stacks, profileErr := d.inside(ctx, "/debug/pprof/goroutine?debug=1")
+	return errors.Join(fmt.Errorf("it holds %v, at first %v: %q\n%s", now, d.atStart, open, stacks), err, profileErr)
+}
