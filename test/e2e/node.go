@@ -25,7 +25,8 @@ type Node struct {
 	lab        *Lab
 	dir, run   string
 	containerd *runtimeServer
-	daemon     *Daemon // nil before StartShoal
+	daemon     *Daemon  // nil before StartShoal
+	secrets    []string // files with those of the swarm; nil for the lab's usual one
 }
 
 // A Mirror says what a node's containerd does for the lab's registry.

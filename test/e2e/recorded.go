@@ -41,7 +41,7 @@ func (l *Lab) StartRecorder(image Image) *Recorder {
 		layers = append(layers, layer.Digest)
 	}
 	r.Process = l.Start(name, l.net.netns(r.number), slices.Concat([]string{
-		l.site.Tools.Recorder, "--secret", l.secret(), "--listen", "/ip4/0.0.0.0/tcp/" + p2pPort,
+		l.site.Tools.Recorder, "--secret", l.Secret('5'), "--listen", "/ip4/0.0.0.0/tcp/" + p2pPort,
 		"--bootstrap", strings.Join(l.bootstrap(), ","), "--truth", l.Registry.blobs(), "--out", r.report,
 	}, layers)...)
 	return r

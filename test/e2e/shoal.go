@@ -49,11 +49,17 @@ func (n *Node) startDaemon(program ...string) {
 		"--data-dir", filepath.Join(n.dir, "shoal"),
 		"--admin-socket", d.socket,
 		"--p2p-listen", "/ip4/0.0.0.0/tcp/" + p2pPort,
-		"--p2p-secret-file", lab.secret(),
 		"--upstream", registry.Host + "=" + registry.URL(),
 		"--metrics-listen", metricsAddress,
 		"--log-format", "text",
 	}, lab.site.ShoalFlags)
+	secrets := n.secrets
+	if secrets == nil {
+		secrets = []string{lab.Secret('5')}
+	}
+	for _, file := range secrets {
+		argv = append(argv, "--p2p-secret-file", file)
+	}
 	for _, contact := range lab.bootstrap() {
 		argv = append(argv, "--p2p-bootstrap", contact)
 	}
@@ -67,15 +73,27 @@ func (n *Node) startDaemon(program ...string) {
 	n.daemon = d
 }
 
-// secret returns the name of the file with the lab's swarm secret.
-func (l *Lab) secret() string {
+// Secret returns the name of the file with one of the lab's swarm secrets, which is made of a digit
+// of its own.
+func (l *Lab) Secret(digit byte) string {
 	l.t.Helper()
-	name := filepath.Join(l.dir, "secret")
-	text := strings.Repeat("5e", 32) + "\n" // a lab has nothing to hide
+	name := filepath.Join(l.dir, "secret-"+string(digit))
+	text := strings.Repeat(string(digit), 64) + "\n" // a lab has nothing to hide
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
 	return name
+}
+
+// RestartWith stops the node's daemon as a service manager does and starts it with other secrets,
+// given by their files, the one that stays first.
+func (n *Node) RestartWith(secrets ...string) {
+	n.lab.t.Helper()
+	if err := n.Daemon().Stop(); err != nil {
+		n.lab.t.Errorf("the daemon of %s ended: %v", n.Name, err)
+	}
+	n.secrets = secrets
+	n.StartShoal()
 }
 
 func (d *Daemon) ready(ctx context.Context) error {
