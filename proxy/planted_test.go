@@ -119,13 +119,17 @@ func (n *node) try(path string, header http.Header) string {
 }
 
 // Whatever happens, no secret of a client, of the registry or of the swarm gets into an answer, a log,
-// a metric, the status or a file.
+// a metric, the status, a profile, a dump of all goroutines or a file.
 func TestPlantedSecretsNeverShow(t *testing.T) {
 	o := newOrigin(t)
 	house := o.warehouse(t)
 	o.set(func() { o.gate = house.send })
 	var secretFile string
-	pair := runPair(t, o, func(c *config.Config) { secretFile = c.P2PSecretFiles[0]; c.AuthGrant = time.Nanosecond })
+	pair := runPair(t, o, func(c *config.Config) {
+		secretFile = c.P2PSecretFiles[0]
+		c.AuthGrant = time.Nanosecond
+		c.Pprof = true
+	})
 	swarm, err := os.ReadFile(secretFile)
 	if err != nil {
 		t.Fatal(err)
@@ -164,8 +168,8 @@ func TestPlantedSecretsNeverShow(t *testing.T) {
 		n.collect(haystack, fmt.Sprintf("node %d: ", i))
 	}
 	for where, has := range map[string][]string{
-		"node 0: log":     {"request was not served", "download given up", "403 Forbidden", "is unreachable", "tag is served as last known"},
-		"node 0: metrics": {"shoal_"}, "node 1: layers": {first.blobs[1].digest}, "answers": {"the registry's own words"},
+		"node 0: log":                           {"request was not served", "download given up", "403 Forbidden", "is unreachable", "tag is served as last known"},
+		"node 0: debug/pprof/goroutine?debug=2": {"goroutine 1 "}, "node 0: metrics": {"shoal_"}, "node 1: layers": {first.blobs[1].digest}, "answers": {"the registry's own words"},
 	} {
 		for _, what := range has { // or there is nothing to find
 			if !strings.Contains(haystack[where], what) {
@@ -206,7 +210,9 @@ func (n *node) collect(into map[string]string, prefix string) {
 		into[prefix+what] = string(text)
 	}
 	metrics := node{t: n.t, client: n.client, url: "http://" + n.cfg.MetricsListen}
-	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+	for _, path := range []string{
+		"/metrics", "/healthz", "/readyz", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1",
+	} { // the stacks are what SIGQUIT prints and what the log gets of a daemon that hangs
 		into[prefix+strings.TrimPrefix(path, "/")] = string(metrics.ask("GET", path).body)
 	}
 	err := filepath.WalkDir(n.cfg.DataDir, func(path string, entry fs.DirEntry, err error) error {
