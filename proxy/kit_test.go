@@ -182,7 +182,7 @@ func newKit(t *testing.T, change func(*Config, *Deps)) *kit {
 		t.Fatal(err)
 	}
 	t.Cleanup(up.Close)
-	c := Config{}
+	c := Config{MembersTimeout: 10 * time.Millisecond} // or every refusal while upstream is away takes 2 s
 	d := Deps{Upstream: up, Blobs: k.blobs, Store: k.store, Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&c, &d)

@@ -96,9 +96,11 @@ func (p *Proxy) serveStaleTag(ctx context.Context, w http.ResponseWriter, rq req
 	if p.config.StaleTags != StaleMembers {
 		return OutcomeUnavailable, cause
 	}
+	began := time.Now()
 	said := p.askMembers(ctx, rq, p.config.MembersTimeout)
 	d, ok := said.agreed()
 	if !ok || !p.mayAnyway(rq, said) {
+		p.sitOut(ctx, began)
 		return OutcomeUnavailable, cause
 	}
 	body, mediaType := p.stored(d)
@@ -148,8 +150,10 @@ func (p *Proxy) serveStaleManifest(ctx context.Context, w http.ResponseWriter, r
 			return p.answer(w, rq, newFound(rq.digest, mediaType, body))
 		}
 	}
+	began := time.Now()
 	said := p.askMembers(ctx, rq, p.config.MembersTimeout)
 	if !p.mayAnyway(rq, said) {
+		p.sitOut(ctx, began)
 		return OutcomeUnavailable, cause
 	}
 	body := said.manifest(rq.digest)
@@ -166,6 +170,20 @@ func (p *Proxy) serveStaleManifest(ctx context.Context, w http.ResponseWriter, r
 	}
 	p.begin(rq, rq.digest, body, known.Upstream)
 	return p.answer(w, rq, newFound(rq.digest, manifest.MediaType(body), body))
+}
+
+// sitOut waits until members, asked since began, have had all the time that they may have. What they know
+// ends the asking early, and who is refused must not see that.
+func (p *Proxy) sitOut(ctx context.Context, began time.Time) {
+	if p.deps.Members == nil {
+		return
+	}
+	rest := time.NewTimer(p.config.MembersTimeout - time.Since(began))
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+	case <-ctx.Done():
+	}
 }
 
 // Lookup is this node's word to a member that asks about a tag or a digest: what upstream

@@ -187,6 +187,26 @@ func TestMembersDeliverManifests(t *testing.T) {
 	k.manifest("GET", img.digest.String(), "Authorization", "Basic x").want(t, 401)
 }
 
+// While upstream is away, how fast a stranger is refused does not tell what members have: those who know
+// answer at once, and whoever may not have it waits as if nobody did.
+func TestRefusalsTakeTheirTime(t *testing.T) {
+	const wait = 200 * time.Millisecond
+	members := &fakeMembers{}
+	k := newKit(t, func(c *Config, d *Deps) { c.MembersTimeout, d.Members = wait, members })
+	img := k.registry.push(testRepo, "v1", pattern(1, 5000))
+	members.said = []Answer{{Digest: img.digest, Manifest: img.manifest}}
+	k.registry.status(502)
+	for _, ref := range []string{"v1", img.digest.String()} {
+		for _, method := range []string{"HEAD", "GET"} {
+			began := time.Now()
+			k.manifest(method, ref, "Authorization", "Basic stranger").want(t, 503)
+			if took := time.Since(began); took < wait {
+				t.Errorf("%s %s was refused after %v", method, ref, took)
+			}
+		}
+	}
+}
+
 // With upstream away and only a member's word that the repository is public, a digest is served too.
 func TestStaleDigestFromMembers(t *testing.T) {
 	for public, want := range map[bool]int{true: 200, false: 503} {
