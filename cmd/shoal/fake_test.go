@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/shoal-project/shoal/pkg/admin"
@@ -103,4 +104,22 @@ func (f *fakeSource) Layers(context.Context) ([]admin.Layer, error) {
 		{Blob: digest(33), Size: 31 * blob.MiB, State: admin.LayerProven, Chunks: admin.Chunks{Total: 124, Verified: 124}, Seeders: 40, LastUsed: &long},
 		{Blob: digest(66), Size: 1493, State: admin.LayerProven, Chunks: admin.Chunks{Total: 1, Verified: 1}},
 	}, nil
+}
+
+// Prefetch brings every image but "bad".
+func (f *fakeSource) Prefetch(_ context.Context, image string, report func(admin.Prefetch)) error {
+	if image == "bad" {
+		return errors.New("reg.example wants a login \x1b[31m; name it with --credentials-registry")
+	}
+	if !strings.Contains(image, "/") {
+		image = "library/" + image
+	}
+	whole := digest(7)
+	for done := range 4 {
+		report(admin.Prefetch{
+			Image: "docker.io/" + image + ":latest", Digest: &whole, Blobs: 3, Done: done, Size: 40 * blob.MiB,
+			Have: blob.ByteCount(done) * 40 * blob.MiB / 3, FromRegistry: 8 * blob.MiB, FromPeers: blob.ByteCount(done) * 10 * blob.MiB,
+		})
+	}
+	return nil
 }

@@ -52,6 +52,7 @@ peers are absent, slow or lying.
 		a.statusCommand(),
 		a.peersCommand(),
 		a.layersCommand(),
+		a.prefetchCommand(),
 		a.containerdCommand(),
 		a.secretCommand(),
 		a.versionCommand(),

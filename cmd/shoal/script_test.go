@@ -86,7 +86,7 @@ func watchCommand(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func fakeDaemon(ctx context.Context, socket string, src *fakeSource, listening chan<- error) error {
-	server, err := admin.Listen(ctx, admin.Config{Socket: socket, Source: src, Log: slog.New(slog.DiscardHandler), Now: src.now})
+	server, err := admin.Listen(ctx, admin.Config{Socket: socket, Source: src, Prefetcher: src, Log: slog.New(slog.DiscardHandler), Now: src.now})
 	if listening != nil {
 		listening <- err
 	}

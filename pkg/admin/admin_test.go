@@ -65,8 +65,9 @@ func serve(t *testing.T, src admin.Source) (socket string, stop func()) {
 
 func serveAt(t *testing.T, socket string, src admin.Source) (stop func()) {
 	t.Helper()
+	prefetcher, _ := src.(admin.Prefetcher)
 	server, err := admin.Listen(t.Context(), admin.Config{
-		Socket: socket, Source: src, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
+		Socket: socket, Source: src, Prefetcher: prefetcher, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -293,6 +294,8 @@ func TestDocumentedSchema(t *testing.T) {
 		admin.Status{Downloads: []admin.Download{{}}, Quarantined: []admin.Quarantine{{}}, Warnings: []admin.Warning{{}}},
 		admin.PeerList{Peers: []admin.Peer{{}}},
 		admin.LayerList{Layers: []admin.Layer{{}}},
+		admin.Prefetch{},
+		admin.PrefetchOrder{},
 	} {
 		text, err := json.Marshal(document)
 		if err != nil {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,27 +62,31 @@ func (e *SchemaError) Error() string {
 type Client struct {
 	socket string
 	http   http.Client
+	// orders is http without a limit for the whole answer.
+	orders http.Client
 }
 
 // NewClient returns a client; nothing is opened before the first call. The caller
 // calls Close in the end.
 func NewClient(socket string) *Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
-	return &Client{socket: socket, http: http.Client{
-		Timeout: answerWait,
-		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				conn, err := dialer.DialContext(ctx, "unix", socket)
-				if err != nil {
-					return nil, &UnreachableError{Socket: socket, Err: err}
-				}
-				return conn, nil
-			},
-			MaxIdleConns:       1,
-			IdleConnTimeout:    30 * time.Second,
-			DisableCompression: true,
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, "unix", socket)
+			if err != nil {
+				return nil, &UnreachableError{Socket: socket, Err: err}
+			}
+			return conn, nil
 		},
-	}}
+		MaxIdleConns:       1,
+		IdleConnTimeout:    30 * time.Second,
+		DisableCompression: true,
+	}
+	return &Client{
+		socket: socket,
+		http:   http.Client{Timeout: answerWait, Transport: transport},
+		orders: http.Client{Transport: transport},
+	}
 }
 
 // Close lets go of idle connections.
@@ -124,6 +129,38 @@ func fetch[T any](ctx context.Context, c *Client, path string) (T, error) {
 	return document, nil
 }
 
+// order sends an order, and returns the answer to one that is carried out. The caller closes its body.
+func (c *Client) order(ctx context.Context, order PrefetchOrder) (*http.Response, error) {
+	text, err := json.Marshal(order)
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://shoal"+prefetchPath, bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.orders.Do(request)
+	if err != nil {
+		return nil, unanswered(ctx, err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response, nil
+	}
+	reason, err := bodyOf(response)
+	return nil, errors.Join(&RefusedError{Code: response.StatusCode, Reason: reason}, err, response.Body.Close())
+}
+
+// unanswered explains a request that brought no answer.
+func unanswered(ctx context.Context, err error) error {
+	if unreachable, ok := errors.AsType[*UnreachableError](err); ok {
+		return unreachable
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("ask the daemon: %w", err)
+}
+
 func (c *Client) get(ctx context.Context, path string) (_ []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://shoal"+path, http.NoBody)
 	if err != nil {
@@ -131,13 +168,7 @@ func (c *Client) get(ctx context.Context, path string) (_ []byte, err error) {
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		if unreachable, ok := errors.AsType[*UnreachableError](err); ok {
-			return nil, unreachable
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, fmt.Errorf("ask the daemon: %w", err)
+		return nil, unanswered(ctx, err)
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, documentMax+1))

@@ -1,8 +1,9 @@
 // Package admin is the local API of a running daemon, read by shoal status, peers and
-// layers: three read-only JSON documents over HTTP on a unix socket, and their client.
+// layers: three read-only JSON documents over HTTP on a unix socket, one order, that an image be
+// prefetched, and their client.
 //
-// It serves no content and changes nothing (promise P6). What the figures are is the
-// business of the Source that pkg/daemon provides. docs/admin-api.md describes the
+// It serves no content (promise P6). What the figures are is the business of the Source that
+// pkg/daemon provides. docs/admin-api.md describes the
 // documents for their readers; a change there that breaks a reader needs a new
 // SchemaVersion.
 package admin

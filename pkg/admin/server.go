@@ -52,6 +52,8 @@ type Config struct {
 	Socket string
 	// Source answers. Required.
 	Source Source
+	// Prefetcher carries out orders for images; nil refuses them.
+	Prefetcher Prefetcher
 	// Log receives failures. Required.
 	Log *slog.Logger
 	// Now is the clock; nil is time.Now.
@@ -77,6 +79,8 @@ type Server struct {
 	listener net.Listener
 	bound    os.FileInfo
 	slots    chan struct{}
+	// prefetches has room for those under way.
+	prefetches chan struct{}
 }
 
 // Listen creates the socket, accessible to this user only. The folder is created when
@@ -93,7 +97,10 @@ func Listen(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
-	return &Server{config: c, listener: listener, bound: bound, slots: make(chan struct{}, requestsMax)}, nil
+	return &Server{
+		config: c, listener: listener, bound: bound,
+		slots: make(chan struct{}, requestsMax), prefetches: make(chan struct{}, prefetchMax),
+	}, nil
 }
 
 // Serve answers until ctx ends, then lets requests in progress finish for a moment,
@@ -142,6 +149,9 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET "+statusPath, answer(s, s.status))
 	mux.HandleFunc("GET "+peersPath, answer(s, s.peers))
 	mux.HandleFunc("GET "+layersPath, answer(s, s.layers))
+	if s.config.Prefetcher != nil {
+		mux.HandleFunc("POST "+prefetchPath, s.prefetch)
+	}
 	return mux
 }
 

@@ -104,9 +104,8 @@ func isHostName(host string) bool {
 
 func notHostRune(r rune) bool { return !isAlphanumeric(r) && r != '-' && r != '_' }
 
-// checkUpstream accepts a registry as image names write it and the scheme, host and
-// port where it is.
-func checkUpstream(registry, address string) error {
+// checkRegistry accepts a registry as image names write it.
+func checkRegistry(registry string) error {
 	host, p := registry, ""
 	if h, q, err := net.SplitHostPort(registry); err == nil {
 		host, p = h, q
@@ -117,6 +116,15 @@ func checkUpstream(registry, address string) error {
 	}
 	if n, err := strconv.ParseUint(p, 10, 32); p != "" && (err != nil || n == 0 || n > portMax) {
 		return fmt.Errorf("%q: the port must be a number from 1 to %d", registry, portMax)
+	}
+	return nil
+}
+
+// checkUpstream accepts a registry as image names write it and the scheme, host and
+// port where it is.
+func checkUpstream(registry, address string) error {
+	if err := checkRegistry(registry); err != nil {
+		return err
 	}
 	u, err := url.Parse(address)
 	switch { // the address is not repeated: it may hold a password

@@ -69,6 +69,10 @@ type Config struct {
 	// CertsClient permits that registries are shown the client certificates in CertsDir, and so that every
 	// client of this node pulls with them.
 	CertsClient bool
+	// CredentialsFile is a docker config.json with this node's own logins, for prefetching. Empty is none.
+	CredentialsFile string
+	// CredentialsRegistries are the registries that are shown a login of CredentialsFile.
+	CredentialsRegistries []string
 	// MetricsListen is where metrics and health are served, HOST:PORT. Empty is nowhere.
 	MetricsListen string
 	// Pprof adds Go's profiling endpoints to MetricsListen.

@@ -65,6 +65,7 @@ func (c Config) checkClients(k *check) {
 	if strings.ContainsRune(c.CertsDir, 0) {
 		k.failf("certs-dir", "%q is not the path of a folder", c.CertsDir)
 	}
+	c.checkCredentials(k)
 	for _, registry := range sortedKeys(c.Upstreams) {
 		k.err("upstream", checkUpstream(registry, c.Upstreams[registry]))
 	}
@@ -78,6 +79,18 @@ func (c Config) checkClients(k *check) {
 	}
 	if c.AuthGrant <= 0 || c.AuthGrant > authGrantMax {
 		k.failf("auth-grant", "%s must be more than 0 and at most %s: the registry decides who may pull", c.AuthGrant, authGrantMax)
+	}
+}
+
+func (c Config) checkCredentials(k *check) {
+	if strings.ContainsRune(c.CredentialsFile, 0) {
+		k.failf("credentials-file", "%q is not the path of a file", c.CredentialsFile)
+	}
+	if (c.CredentialsFile == "") != (len(c.CredentialsRegistries) == 0) {
+		k.failf("credentials-registry", "credentials-file says where logins are and credentials-registry who is shown them: give both, or neither")
+	}
+	for _, registry := range c.CredentialsRegistries {
+		k.err("credentials-registry", checkRegistry(registry))
 	}
 }
 

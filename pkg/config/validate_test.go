@@ -57,6 +57,14 @@ func TestValidate(t *testing.T) {
 		{"upstream path", func(c *config.Config) { c.Upstreams = map[string]string{"docker.io": "https://m/path"} }, "upstream", "must end after the host"},
 		{"upstream registry", func(c *config.Config) { c.Upstreams = map[string]string{"Docker.io/x": "https://m"} }, "upstream", "is not a registry"},
 		{"upstream port", func(c *config.Config) { c.Upstreams = map[string]string{"a:99999": "https://m"} }, "upstream", "from 1 to 65535"},
+		{"credentials", func(c *config.Config) {
+			c.CredentialsFile, c.CredentialsRegistries = "/etc/shoal/docker.json", []string{"ghcr.io", "reg.example:5000"}
+		}, "", ""},
+		{"credentials for nobody", func(c *config.Config) { c.CredentialsFile = "a" }, "credentials-registry", "give both, or neither"},
+		{"no credentials", func(c *config.Config) { c.CredentialsRegistries = []string{"ghcr.io"} }, "credentials-registry", "give both, or neither"},
+		{"credentials for no registry", func(c *config.Config) {
+			c.CredentialsFile, c.CredentialsRegistries = "a", []string{"Ghcr.io/team"}
+		}, "credentials-registry", "is not a registry"},
 		{"stale tags", func(c *config.Config) { c.StaleTags = "" }, "stale-tags", "members, local or off"},
 		{"auth-stale", func(c *config.Config) { c.AuthStale = -1 }, "auth-stale", "must be from 0"},
 		{"auth-grant", func(c *config.Config) { c.AuthGrant = time.Hour }, "auth-grant", "the registry decides"},

@@ -84,7 +84,7 @@ func (n *node) run(ctx context.Context) (err error) {
 	if err := n.open(); err != nil { //nolint:contextcheck // the parts live until close, not until ctx ends
 		return err
 	}
-	adminServer, err := admin.Listen(ctx, admin.Config{Socket: n.cfg.AdminSocket, Source: n, Log: n.log})
+	adminServer, err := admin.Listen(ctx, admin.Config{Socket: n.cfg.AdminSocket, Source: n, Prefetcher: n, Log: n.log})
 	if err != nil {
 		return err
 	}

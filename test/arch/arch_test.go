@@ -42,9 +42,9 @@ var impure = []string{
 var layers = [][]string{
 	{"cmd/shoal"},
 	{"pkg/daemon"},
-	{"proxy", "p2p", "p2p/discovery", "p2p/exchange", "p2p/resolve", "pkg/engine", "pkg/admin", "pkg/metrics", "pkg/containerd"},
+	{"proxy", "p2p", "p2p/discovery", "p2p/exchange", "p2p/resolve", "pkg/engine", "pkg/admin", "pkg/metrics", "pkg/containerd", "pkg/prefetch"},
 	{"p2p/admission", "pkg/config"},
-	{"pkg/store", "pkg/upstream", "scheduler/sim", "pkg/containerd/configtoml", "pkg/containerd/hostfs", "pkg/containerd/hoststoml"},
+	{"pkg/store", "pkg/upstream", "pkg/credentials", "scheduler/sim", "pkg/containerd/configtoml", "pkg/containerd/hostfs", "pkg/containerd/hoststoml"},
 	{"scheduler"},
 	{"pkg/manifest", "pkg/wire", "pkg/meter", "pkg/probeimage"},
 	{"pkg/chain"},
@@ -180,6 +180,7 @@ var hashers = []string{
 	"p2p/resolve",    // manifest bytes against their digest
 	"pkg/containerd", // files of others before and after a change
 	"pkg/daemon",     // the DHT key of a tag
+	"pkg/prefetch",   // manifest bytes against their digest
 	"pkg/probeimage", // the digests of an image that is part of the program
 	"scheduler",      // rendezvous
 }

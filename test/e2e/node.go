@@ -27,6 +27,7 @@ type Node struct {
 	containerd *runtimeServer
 	daemon     *Daemon  // nil before StartShoal
 	secrets    []string // files with those of the swarm; nil for the lab's usual one
+	env, flags []string // more for its daemon
 }
 
 // A Mirror says what a node's containerd does for the lab's registry.

@@ -83,7 +83,7 @@ func TestLabToken(t *testing.T) {
 // testUsers gives one who may read "private/app", one with a right password and no
 // permission, and one with a wrong password.
 func testUsers() (owner, stranger, guest User) {
-	owner = User{Name: "owner", Password: "right", Repositories: []string{"private/app"}}
+	owner = User{Name: "owner", Password: "r1ght-passw0rd", Repositories: []string{"private/app"}}
 	stranger = User{Name: "stranger", Password: "also right"}
 	guest = User{Name: "owner", Password: "wrong"}
 	return owner, stranger, guest

@@ -43,7 +43,7 @@ func (n *Node) startDaemon(program ...string) {
 	lab, registry := n.lab, n.lab.Registry
 	lab.t.Helper()
 	d := &Daemon{node: n, socket: filepath.Join(n.run, "shoal.sock")}
-	argv := slices.Concat([]string{"env"}, lab.site.ShoalEnv, program, []string{
+	argv := slices.Concat([]string{"env"}, lab.site.ShoalEnv, n.env, program, []string{
 		"serve",
 		"--listen", mirrorAddress,
 		"--data-dir", filepath.Join(n.dir, "shoal"),
@@ -52,7 +52,7 @@ func (n *Node) startDaemon(program ...string) {
 		"--upstream", registry.Host + "=" + registry.URL(),
 		"--metrics-listen", metricsAddress,
 		"--log-format", "text",
-	}, lab.site.ShoalFlags)
+	}, lab.site.ShoalFlags, n.flags)
 	secrets := n.secrets
 	if secrets == nil {
 		secrets = []string{lab.Secret('5')}
