@@ -55,9 +55,17 @@ func readIdentity(file string) (crypto.PrivKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the identity: %w", err)
 	}
+	key, err := parseIdentity(raw)
+	if err != nil {
+		return nil, fmt.Errorf("read the identity in %s: %w", file, err)
+	}
+	return key, nil
+}
+
+func parseIdentity(raw []byte) (crypto.PrivKey, error) {
 	key, err := crypto.UnmarshalPrivateKey(raw)
 	if err != nil || key.Type() != crypto.Ed25519 {
-		return nil, fmt.Errorf("read the identity in %s: %w", file, errIdentity)
+		return nil, errIdentity
 	}
 	return key, nil
 }

@@ -27,11 +27,17 @@ func (f TagFile) Load() ([]Tag, error) {
 		return nil, fmt.Errorf("load tags: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // opened for reading
-	var tags []Tag
-	if err := json.NewDecoder(io.LimitReader(file, maxTagFile)).Decode(&tags); err != nil {
+	tags, err := readTags(file)
+	if err != nil {
 		return nil, fmt.Errorf("load tags: %w", err)
 	}
 	return tags, nil
+}
+
+// readTags reads the file's content, and no more of it than its bound.
+func readTags(r io.Reader) (tags []Tag, err error) {
+	err = json.NewDecoder(io.LimitReader(r, maxTagFile)).Decode(&tags)
+	return tags, err
 }
 
 // Save replaces the file. It is for one goroutine at a time.

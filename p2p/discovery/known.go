@@ -46,9 +46,18 @@ func loadKnown(dir string) ([]candidate, error) {
 		return nil, fmt.Errorf("read the known peers: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	var known knownPeers
-	if err := json.NewDecoder(io.LimitReader(f, maxKnownBytes)).Decode(&known); err != nil {
+	known, err := readKnown(f)
+	if err != nil {
 		return nil, fmt.Errorf("read the known peers in %s: %w", f.Name(), err)
+	}
+	return known, nil
+}
+
+// readKnown reads the file's content, and no more of it than its bounds.
+func readKnown(r io.Reader) ([]candidate, error) {
+	var known knownPeers
+	if err := json.NewDecoder(io.LimitReader(r, maxKnownBytes)).Decode(&known); err != nil {
+		return nil, err
 	}
 	var out []candidate
 	for _, k := range known.Peers[:min(len(known.Peers), maxKnown)] {

@@ -69,16 +69,21 @@ func readRecord(tree *hostfs.Tree, root string) (record, error) {
 	if err != nil {
 		return record{}, fmt.Errorf("read the record of earlier changes: %w", err)
 	}
+	r, err := parseRecord(content)
+	if err != nil {
+		return record{}, &RecordError{File: name, Reason: err.Error()}
+	}
+	return r, nil
+}
+
+func parseRecord(content []byte) (record, error) {
 	var r record
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&r); err != nil {
-		return record{}, &RecordError{File: name, Reason: "it is not the record of shoal containerd install"}
+		return record{}, errors.New("it is not the record of shoal containerd install")
 	}
-	if err := r.check(); err != nil {
-		return record{}, &RecordError{File: name, Reason: err.Error()}
-	}
-	return r, nil
+	return r, r.check()
 }
 
 // A RecordError says that a record cannot be believed.
