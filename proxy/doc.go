@@ -13,6 +13,9 @@
 // Without it a repository of one component on docker.io is an official one and gets its
 // "library/": that is what Docker Engine's registry-mirrors and podman's locations mean.
 //
+// One repository is the proxy's own, in every registry: that of the probe image (pkg/probeimage),
+// by which a node finds out whether its pulls come here.
+//
 // # Answers
 //
 // Everything that can fail is decided before the headers, where 404 and 503 are cheap:

@@ -12,6 +12,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/shoal-project/shoal/pkg/probeimage"
 	"github.com/shoal-project/shoal/pkg/upstream"
 )
 
@@ -27,6 +28,7 @@ type Proxy struct {
 	tags     *tagBook
 	outages  outages
 	recall   recall
+	probe    *probeDesk
 	probes   chan probe
 	probed   *lru.Cache[upstream.Repository, time.Time] // when a repository was last put into probes
 	counters counters
@@ -59,6 +61,9 @@ func New(c Config, d Deps) (*Proxy, error) {
 	if p.recall, err = newRecall(); err != nil {
 		return nil, err
 	}
+	if p.probe, err = newProbeDesk(); err != nil {
+		return nil, err
+	}
 	if p.probed, err = lru.New[upstream.Repository, time.Time](c.MaxGrants); err != nil {
 		return nil, err
 	}
@@ -83,6 +88,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind, outcome := KindOther, OutcomeAborted
 	defer func() { p.ended(ctx, kind, outcome, recover()) }()
 	confine(w.Header())
+	w.Header().Set("Server", probeimage.Server)
 	if r.ContentLength != 0 {
 		hangUp(w)
 	}
@@ -146,6 +152,9 @@ func (p *Proxy) ended(ctx context.Context, kind Kind, outcome Outcome, caught an
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target route) (Outcome, error) {
 	if target.kind == KindPing {
 		return p.servePing(w)
+	}
+	if isProbe(target.repo) {
+		return p.probe.serve(w, r, target)
 	}
 	authorization := r.Header.Get("Authorization")
 	credential, err := upstream.NewCredential(authorization)

@@ -24,6 +24,11 @@ const (
 	Repository = "shoal.internal/probe"
 	// Registry is one that does not exist. Asking it shows what _default does.
 	Registry = "probe.shoal.internal"
+	// Server is the Server header of every answer at Shoal's client port.
+	Server = "shoal"
+	// AskedHeader goes with the answer for a tag of the image: how often this daemon was
+	// asked for that tag before.
+	AskedHeader = "Shoal-Probe-Asked"
 
 	fileName = "shoal-probe"
 	fileText = "This image came from Shoal, the daemon on this node, and from no registry.\n"
