@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,17 +9,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shoal-project/shoal/pkg/containerd"
+	"github.com/shoal-project/shoal/pkg/containerd/criprobe"
 )
 
 func (a *app) containerdCheckCommand() *cobra.Command {
 	flags := &containerdFlags{}
-	filesOnly := false
+	filesOnly, probe, socket := false, false, ""
 	command := &cobra.Command{
 		Use:   "check",
 		Short: "Say whether the pulls of this node go through Shoal, and why not",
 		Long: `Reads what containerd reads, in the order in which containerd does: its configuration
 with all that it imports, and the hosts.toml that decides for each registry. Then it asks
 Shoal whether it answers. Nothing is changed.
+
+With --probe it also has containerd pull a tiny image that only Shoal has, by a name that
+was never used, and asks Shoal whether that pull came by. The image is removed again.
 
 Without --registry it checks what shoal containerd install was asked for, or else
 whatever hosts.toml names Shoal.
@@ -31,11 +36,15 @@ Exit codes:
   4  they do not`,
 		Example: `  shoal containerd check
   shoal containerd check --registry docker.io && echo through Shoal
+  shoal containerd check --probe
   shoal containerd check -o json | jq '.findings[] | select(.severity == "problem")'`,
 		Args: cobra.NoArgs,
 	}
 	flags.add(a, command, "check this registry; repeatable")
 	command.Flags().BoolVar(&filesOnly, "files-only", false, "do not ask Shoal whether it answers")
+	command.Flags().BoolVar(&probe, "probe", false, "prove it by a pull of a tiny image through CRI, from each registry")
+	command.Flags().StringVar(&socket, "containerd-socket", "", "pull through this `SOCKET`; unless given, that of containerd's configuration")
+	command.MarkFlagsMutuallyExclusive("files-only", "probe")
 	command.RunE = func(command *cobra.Command, _ []string) (err error) {
 		node, err := flags.open()
 		if err != nil {
@@ -45,6 +54,13 @@ Exit codes:
 		request := containerd.CheckRequest{Registries: flags.registries.names, Ask: containerd.Ask}
 		if filesOnly {
 			request.Ask = nil
+		}
+		if probe {
+			if socket == "" {
+				socket = node.Socket()
+			}
+			pull := func(ctx context.Context, reference string) error { return criprobe.Pull(ctx, socket, reference) }
+			request.Probe = containerd.Probe{Pull: pull, Asked: containerd.Asked}
 		}
 		report, err := node.Check(command.Context(), request)
 		if err != nil {
@@ -116,6 +132,12 @@ func pathText(r containerd.Report) string {
 }
 
 func stateText(r containerd.Registry) string {
+	switch r.Probed {
+	case containerd.ProbedThroughShoal:
+		return "through Shoal, as a pull has proved"
+	case containerd.ProbedElsewhere, containerd.ProbedFailed:
+		return "elsewhere, as a pull has shown"
+	}
 	switch r.State {
 	case containerd.ThroughShoal:
 		return "through Shoal"

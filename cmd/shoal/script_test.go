@@ -124,7 +124,7 @@ func TestScripts(t *testing.T) {
 			// mirror NAME answers like a proxy until the script ends, at the address in $NAME.
 			"mirror": func(ts *testscript.TestScript, _ bool, args []string) {
 				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-					w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+					w.Header().Set("Server", "shoal")
 				}))
 				ts.Defer(server.Close)
 				ts.Setenv(args[0], server.Listener.Addr().String())

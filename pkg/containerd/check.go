@@ -55,6 +55,8 @@ type Registry struct {
 	State State  `json:"state"`
 	// Asked is set where the report was asked about this registry; others are listed only.
 	Asked bool `json:"asked"`
+	// Probed is what became of a pull that proves it; empty where none was made.
+	Probed Probed `json:"probed"`
 }
 
 // A CheckRequest says what to check.
@@ -64,6 +66,8 @@ type CheckRequest struct {
 	Registries []string
 	// Ask asks Shoal whether it answers; nil does not.
 	Ask func(ctx context.Context, m hoststoml.Mirror) error
+	// Probe proves it by a pull; the zero value does not.
+	Probe Probe
 }
 
 // Problems reports whether the report holds a problem that is not of kind except.
@@ -89,8 +93,15 @@ func (n *Node) Check(ctx context.Context, request CheckRequest) (Report, error) 
 			return r, err
 		}
 	}
+	var daemon []Finding
 	if request.Ask != nil {
-		r.Findings = append(r.Findings, n.daemonFindings(ctx, request.Ask)...)
+		daemon = n.daemonFindings(ctx, request.Ask)
+		r.Findings = append(r.Findings, daemon...)
+	}
+	if request.Probe.Pull != nil && len(daemon) == 0 {
+		if err := n.probe(ctx, &r, request.Probe); err != nil {
+			return r, err
+		}
 	}
 	r.Effective = !r.Problems("")
 	return r, nil

@@ -111,7 +111,7 @@ func TestCheckJSONIsStable(t *testing.T) {
 	}
 	want := `{"schema_version":1,"effective":true,"mirror":"http://127.0.0.1:6050","config_file":"/etc/containerd/config.toml",` +
 		`"config_path":"/etc/containerd/certs.d","config_path_file":"/etc/containerd/config.toml","folders":["/etc/containerd/certs.d"],` +
-		`"registries":[{"name":"docker.io","file":"/etc/containerd/certs.d/docker.io/hosts.toml","state":"through_shoal","asked":true}],"findings":[]}`
+		`"registries":[{"name":"docker.io","file":"/etc/containerd/certs.d/docker.io/hosts.toml","state":"through_shoal","asked":true,"probed":""}],"findings":[]}`
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}
@@ -132,16 +132,16 @@ func TestAsk(t *testing.T) {
 			if r.URL.Path != "/v2/" {
 				t.Errorf("asked for %s", r.URL)
 			}
-			w.Header().Set("Docker-Distribution-API-Version", header)
+			w.Header().Set("Server", header)
 			w.WriteHeader(status)
 		}))
 		t.Cleanup(server.Close)
 		return server.Listener.Addr().String()
 	}
-	if err := askAt(t, answers(http.StatusOK, "registry/2.0")); err != nil {
+	if err := askAt(t, answers(http.StatusOK, "shoal")); err != nil {
 		t.Error(err)
 	}
-	for _, address := range []string{answers(http.StatusOK, ""), answers(http.StatusNotFound, "registry/2.0"), answers(http.StatusFound, "registry/2.0")} {
+	for _, address := range []string{answers(http.StatusOK, ""), answers(http.StatusOK, "nginx"), answers(http.StatusNotFound, "shoal"), answers(http.StatusFound, "shoal")} {
 		if err := askAt(t, address); err == nil || !strings.Contains(err.Error(), "is not Shoal") {
 			t.Errorf("%v", err)
 		}

@@ -41,6 +41,9 @@ const (
 	CodeDaemonDown         Code = "daemon_down"
 	CodeDaemonStrange      Code = "daemon_strange"
 	CodeEditedSince        Code = "edited_since"
+	CodeProbeFailed        Code = "probe_failed"
+	CodeProbeElsewhere     Code = "probe_elsewhere"
+	CodeProbesLimited      Code = "probes_limited"
 )
 
 // A Finding is one thing that was found out. Its JSON is stable.

@@ -20,6 +20,8 @@ type flavor struct {
 	config string
 	// registries is the file from which the flavor writes hosts.toml at its start.
 	registries string
+	// socket is where containerd answers, unless its configuration says so.
+	socket string
 }
 
 // generated reports whether the main file is made anew at each start, from templates.
@@ -34,13 +36,16 @@ func (f flavor) fix(setting string) string {
 	return fmt.Sprintf("set %s in %s and restart containerd", setting, f.config)
 }
 
-func plain(config string) flavor { return flavor{config: config} }
+func plain(config string) flavor {
+	return flavor{config: config, socket: "/run/containerd/containerd.sock"}
+}
 
 func rancher(name string) flavor {
 	return flavor{
 		name:       name,
 		config:     "/var/lib/rancher/" + name + "/agent/etc/containerd/config.toml",
 		registries: "/etc/rancher/" + name + "/registries.yaml",
+		socket:     "/run/k3s/containerd/containerd.sock", // of RKE2, too
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/shoal-project/shoal/pkg/containerd/configtoml"
@@ -90,6 +91,22 @@ func (n *Node) readConfig() error {
 	}
 	return nil
 }
+
+// Socket is where containerd answers, as this process sees it.
+func (n *Node) Socket() string {
+	socket := n.flavor.socket
+	if n.config.Socket != "" {
+		socket = n.config.Socket
+	}
+	if socket == "" { // HostsDir: nothing was looked for
+		socket = plain("").socket
+	}
+	return filepath.Join(n.options.Root, socket)
+}
+
+// DiscardsLayers reports whether containerd's configuration says that it keeps no layer
+// once it is unpacked.
+func (n *Node) DiscardsLayers() bool { return n.config.DiscardUnpackedLayers }
 
 // folders are where registries' folders are looked for, in order; none where containerd
 // does not look.

@@ -42,7 +42,7 @@ var impure = []string{
 var layers = [][]string{
 	{"cmd/shoal"},
 	{"pkg/daemon"},
-	{"proxy", "p2p", "p2p/discovery", "p2p/exchange", "p2p/resolve", "pkg/engine", "pkg/admin", "pkg/metrics", "pkg/containerd", "pkg/prefetch"},
+	{"proxy", "p2p", "p2p/discovery", "p2p/exchange", "p2p/resolve", "pkg/engine", "pkg/admin", "pkg/metrics", "pkg/containerd", "pkg/prefetch", "pkg/containerd/criprobe"},
 	{"p2p/admission", "pkg/config"},
 	{"pkg/store", "pkg/upstream", "pkg/credentials", "scheduler/sim", "pkg/containerd/configtoml", "pkg/containerd/hostfs", "pkg/containerd/hoststoml"},
 	{"scheduler"},
@@ -55,6 +55,8 @@ var layers = [][]string{
 var siblings = map[string][]string{
 	"pkg/metrics":   {"pkg/admin"}, // the same figures under two names
 	"p2p/discovery": {"p2p"},       // works on the host
+	// what it does belongs to a check
+	"pkg/containerd/criprobe": {"pkg/containerd"},
 }
 
 // An importer is one package of the tree and what its non-test files import.

@@ -25,6 +25,7 @@ type runtimeServer struct {
 	client      *containerd.Client
 	images      cri.ImageServiceClient
 	snapshotter string
+	socket      string
 }
 
 // startContainerd runs a containerd for the node. Only its network and its paths are
@@ -39,7 +40,7 @@ func (n *Node) startContainerd() *runtimeServer {
 	if err := os.WriteFile(config, []byte(n.containerdConfig(socket, snapshotter)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := &runtimeServer{snapshotter: snapshotter}
+	r := &runtimeServer{snapshotter: snapshotter, socket: socket}
 	r.Process = n.lab.Start(n.Name+"-containerd", n.netns(), n.lab.site.Tools.Containerd, "--config", config)
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

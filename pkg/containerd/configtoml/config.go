@@ -33,6 +33,8 @@ type Config struct {
 	DiscardUnpackedLayers bool
 	// Disabled is set where the CRI plugin is off, so that the kubelet cannot pull at all.
 	Disabled bool
+	// Socket is where containerd answers; empty where its default counts.
+	Socket string
 }
 
 // Folders are where containerd looks for the folder of a registry, in order. There are
@@ -82,7 +84,14 @@ func (c *Config) evaluate(plugins map[string]any, disabled []string) error {
 		return err
 	}
 	c.Disabled = slices.Contains(disabled, oldSection) || c.Release != One && slices.Contains(disabled, newSection)
-	c.OlderPull, err = olderPull(images, registry, c.Release)
+	if c.OlderPull, err = olderPull(images, registry, c.Release); err != nil {
+		return err
+	}
+	server, err := table(plugins, grpcSection)
+	if err != nil {
+		return err
+	}
+	c.Socket, err = value(server, "address", c.Socket)
 	return err
 }
 

@@ -238,6 +238,26 @@ func TestLoadAgreesWithContainerd17(t *testing.T) {
 	}
 }
 
+func TestSocket(t *testing.T) {
+	for name, c := range map[string]struct {
+		files memory
+		want  string
+	}{
+		"the default":      {memory{"/config.toml": "version = 3\n"}, ""},
+		"the table grpc":   {memory{"/config.toml": "version = 2\n[grpc]\naddress = '/run/a'\n"}, "/run/a"},
+		"an import counts": {memory{"/config.toml": "version = 3\nimports = ['/d']\n[grpc]\naddress = '/run/a'\n", "/d": "version = 3\n[grpc]\naddress = '/run/b'\n"}, "/run/b"},
+		"the plugin":       {memory{"/config.toml": "version = 4\n[plugins.'io.containerd.server.v1.grpc']\naddress = '/run/c'\n"}, "/run/c"},
+	} {
+		got, err := configtoml.Load(c.files, "/config.toml", configtoml.Newest)
+		if err != nil || got.Socket != c.want {
+			t.Errorf("%s: %q, %v, want %q", name, got.Socket, err, c.want)
+		}
+	}
+	if _, err := configtoml.Load(memory{"/config.toml": "version = 4\n[plugins.'io.containerd.server.v1.grpc']\naddress = 3\n"}, "/config.toml", configtoml.Newest); err == nil {
+		t.Error("a number was taken for an address")
+	}
+}
+
 func TestParseRelease(t *testing.T) {
 	for version, want := range map[string]configtoml.Release{
 		"1.6.36": configtoml.One, "v1.7.27": configtoml.One, "1": configtoml.One, "2.0": configtoml.TwoZero, "2.0.5": configtoml.TwoZero,

@@ -48,6 +48,9 @@ type document struct {
 	Imports         []string       `toml:"imports"`
 	DisabledPlugins []string       `toml:"disabled_plugins"`
 	Plugins         map[string]any `toml:"plugins"`
+	GRPC            struct {
+		Address string `toml:"address"`
+	} `toml:"grpc"`
 }
 
 // Load reads the main file and what it imports. Without a main file containerd uses its
@@ -62,7 +65,7 @@ func Load(src Source, main string, release Release) (Config, error) {
 	case err != nil:
 		return Config{}, err
 	}
-	c.Files, c.Version = l.files, l.version
+	c.Files, c.Version, c.Socket = l.files, l.version, l.socket
 	if err := c.evaluate(l.plugins, l.disabled); err != nil {
 		return Config{}, &FileError{File: main, Reason: err.Error()}
 	}
@@ -82,6 +85,7 @@ type loader struct {
 	plugins  map[string]any
 	disabled []string
 	settings []setting
+	socket   string // of the tables grpc
 }
 
 // A setting is a config_path and the file that says it.
@@ -166,6 +170,9 @@ func (l *loader) merge(name string, d document) {
 		mergeInto(l.plugins, d.Plugins)
 	}
 	l.disabled = append(l.disabled, d.DisabledPlugins...)
+	if d.GRPC.Address != "" {
+		l.socket = d.GRPC.Address
+	}
 }
 
 // mergeInto lets what from says count, table by table.

@@ -11,6 +11,10 @@ const (
 	newSection = "io.containerd.cri.v1.images"
 )
 
+// grpcSection holds containerd's address since version 4 of the format. Before that it was
+// the table grpc.
+const grpcSection = "io.containerd.server.v1.grpc"
+
 // section is where a release looks for the settings of images.
 func section(plugins map[string]any, release Release) map[string]any {
 	name := newSection
