@@ -37,8 +37,8 @@ type download struct {
 	losses    int                        // chunks that could not be read back
 
 	mu         sync.Mutex
-	partial    *store.Partial // nil until opened, and for a blob that came from the store
-	proven     *store.Proven  // nil until committed
+	partial    *store.Partial // nil until opened, and for a blob that was proven before
+	proven     Proven         // nil until committed
 	done       bool           // proven: the client may have everything
 	committing bool
 	gone       bool          // out of the engine's map
@@ -99,7 +99,7 @@ func (d *download) opened(partial *store.Partial) bool {
 
 // keep gives the entry the proven blob in its place, and reports false, with the blob
 // closed, if the entry ended meanwhile.
-func (d *download) keep(proven *store.Proven) bool {
+func (d *download) keep(proven Proven) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.gone || d.err != nil {
@@ -204,7 +204,7 @@ func (d *download) file() (*os.File, error) {
 }
 
 // files returns what the entry's bytes lie in.
-func (d *download) files() (*store.Partial, *store.Proven) {
+func (d *download) files() (*store.Partial, Proven) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.partial, d.proven

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/chain"
 	"github.com/shoal-project/shoal/pkg/store"
 	"github.com/shoal-project/shoal/pkg/upstream"
 	"github.com/shoal-project/shoal/pkg/wire"
@@ -60,10 +62,26 @@ type Upstream interface {
 	RangesSupported(registry string) bool
 }
 
+// A Proven is an open proven blob, in the store or outside of it. Its methods are safe for
+// concurrent use. It stays good when the blob is removed.
+type Proven interface {
+	// ReadAt reads for a client of this node.
+	io.ReaderAt
+	Geometry() blob.Geometry
+	// Chunk opens chunk i for a peer. The caller closes it.
+	Chunk(i blob.ChunkIndex) (io.ReadCloser, error)
+	// File opens the blob's file once more, for sendfile. The caller closes it.
+	File() (*os.File, error)
+	Chain() (chain.Chain, error)
+	Close() error
+}
+
 // Config configures an Engine. Store, Upstream and Log must be set.
 type Config struct {
-	Store    *store.Store
-	Upstream Upstream
+	Store *store.Store
+	// Elsewhere opens a proven blob that is not in the store, or fails. Nil: there is none.
+	Elsewhere func(d blob.Digest) (Proven, error)
+	Upstream  Upstream
 	// Scheduler's Hashers, where they are zero, follow from the cores of this machine.
 	Scheduler scheduler.Config
 	Log       *slog.Logger
@@ -98,6 +116,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnQuarantine == nil {
 		c.OnQuarantine = func(string) {}
+	}
+	if c.Elsewhere == nil {
+		c.Elsewhere = func(blob.Digest) (Proven, error) { return nil, store.ErrNotFound }
 	}
 	if c.OnDisk == nil {
 		c.OnDisk = func(error) {}

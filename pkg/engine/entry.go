@@ -46,7 +46,7 @@ func (e *Engine) hold(digest blob.Digest) (*download, error) {
 	if d := e.find(digest); d != nil {
 		return d, nil
 	}
-	proven, err := e.cfg.Store.Get(digest)
+	proven, err := e.openProven(digest)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnknownBlob, err)
 	}
@@ -59,6 +59,19 @@ func (e *Engine) hold(digest blob.Digest) (*download, error) {
 	}
 	e.inLoop(func(context.Context) { e.seeds(d) })
 	return d, nil
+}
+
+// openProven opens a proven blob where it lies.
+func (e *Engine) openProven(digest blob.Digest) (Proven, error) {
+	stored, err := e.cfg.Store.Get(digest)
+	if err == nil {
+		return stored, nil
+	}
+	found, elsewhereErr := e.cfg.Elsewhere(digest)
+	if elsewhereErr != nil {
+		return nil, errors.Join(err, elsewhereErr)
+	}
+	return found, nil
 }
 
 // insert puts an entry into the map, or returns the one that is there already.
@@ -75,7 +88,7 @@ func (e *Engine) insert(d *download) (*download, error) {
 	return d, nil
 }
 
-// seeds tells the Machine of a blob that came whole from the store. It runs in the loop.
+// seeds tells the Machine of a blob that was proven before. It runs in the loop.
 func (e *Engine) seeds(d *download) {
 	if e.find(d.digest) != d {
 		return
@@ -119,9 +132,9 @@ func (e *Engine) open(d *download) {
 		return
 	}
 	if errors.Is(err, store.ErrProven) {
-		var proven *store.Proven
-		if proven, err = e.cfg.Store.Get(d.digest); err == nil && proven.Geometry() != d.geometry {
-			err = errors.Join(fmt.Errorf("%w: it is %d bytes", ErrSize, proven.Size()), proven.Close())
+		var proven Proven
+		if proven, err = e.openProven(d.digest); err == nil && proven.Geometry() != d.geometry {
+			err = errors.Join(fmt.Errorf("%w: it is %d bytes", ErrSize, proven.Geometry().Size()), proven.Close())
 		}
 		if err == nil {
 			if d.keep(proven) {
@@ -180,12 +193,21 @@ func (e *Engine) lose(d *download, err error) {
 			return
 		}
 		e.cfg.Log.Error("proven blob is damaged", "blob", d.digest.String(), "err", err)
-		e.cfg.OnDisk(err)
+		if _, proven := d.files(); stored(proven) {
+			e.cfg.OnDisk(err)
+		}
 		e.retire(d, func() bool {
 			return d.leave(&AbandonedError{Blob: d.digest, Why: scheduler.FaultDisk, Local: err})
 		})
 		e.soon(scheduler.BlobLost{Blob: d.digest})
 	})
+}
+
+// stored reports whether a proven blob lies in the store: only there does its damage say
+// something of the store's disk.
+func stored(p Proven) bool {
+	_, ok := p.(*store.Proven)
+	return ok
 }
 
 // retire takes an entry out of the map, if leave agrees, and has its files closed;
@@ -270,6 +292,16 @@ func (e *Engine) forgetIdle() {
 			e.soon(scheduler.BlobLost{Blob: i.d.digest})
 		}
 	}
+}
+
+// LetGo closes the file of a proven blob that nobody uses, so that whoever comes next opens it
+// where it lies by then. It is for a blob that was removed from where it was.
+func (e *Engine) LetGo(digest blob.Digest) {
+	e.inLoop(func(context.Context) {
+		if d := e.find(digest); d != nil && d.seeding && e.retire(d, d.leaveIdle) {
+			e.soon(scheduler.BlobLost{Blob: digest})
+		}
+	})
 }
 
 // crowded reports whether peers may not have more blobs opened now.

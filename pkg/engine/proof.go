@@ -216,9 +216,9 @@ func (e *Engine) commit(d *download, partial *store.Partial) {
 	if err == nil || errors.Is(err, store.ErrDisk) {
 		e.cfg.OnDisk(err)
 	}
-	var proven *store.Proven
+	var proven Proven
 	if err == nil {
-		proven, err = e.cfg.Store.Get(d.digest)
+		proven, err = e.openProven(d.digest)
 	}
 	if err != nil {
 		e.cfg.Log.Error("proven blob not kept", "blob", d.digest.String(), "err", err)
@@ -228,7 +228,7 @@ func (e *Engine) commit(d *download, partial *store.Partial) {
 
 // committed hands over the blob in its place, if it is there. The partial file stays
 // open: somebody may be reading from it.
-func (d *download) committed(proven *store.Proven) {
+func (d *download) committed(proven Proven) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.committing = false

@@ -106,7 +106,7 @@ func (e *Engine) serve(a scheduler.Serve) {
 		if err != nil {
 			return nil, fmt.Errorf("open chunk %d: %w", a.Chunk, err)
 		}
-		return io.NopCloser(r), nil
+		return r, nil
 	}
 	done := func(err error) {
 		if err == nil {
@@ -122,15 +122,19 @@ func (e *Engine) serve(a scheduler.Serve) {
 }
 
 // chunk opens chunk i for a peer: R, V or proven, never Q; the store sees to that.
-func (e *Engine) chunk(d *download, i blob.ChunkIndex) (io.Reader, error) {
+func (e *Engine) chunk(d *download, i blob.ChunkIndex) (io.ReadCloser, error) {
 	partial, proven := d.files()
-	g := d.geometry
 	switch {
 	case proven != nil:
-		r := io.NewSectionReader(proven, int64(g.Offset(i)), int64(g.Length(i)))
-		return &watchedReader{r: r, failed: func(err error) { e.lose(d, err) }}, nil
+		r, err := proven.Chunk(i)
+		if err != nil {
+			e.lose(d, err)
+			return nil, err
+		}
+		return &watchedReader{ReadCloser: r, failed: func(err error) { e.lose(d, err) }}, nil
 	case partial != nil:
-		return partial.ReadServable(i)
+		r, err := partial.ReadServable(i)
+		return io.NopCloser(r), err
 	default:
 		return nil, errNoBytes
 	}
@@ -138,13 +142,13 @@ func (e *Engine) chunk(d *download, i blob.ChunkIndex) (io.Reader, error) {
 
 // A watchedReader tells when a proven blob's file does not give its bytes.
 type watchedReader struct {
-	r      io.Reader
+	io.ReadCloser
 	failed func(error)
 }
 
 // Read implements io.Reader.
 func (w *watchedReader) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
+	n, err := w.ReadCloser.Read(p)
 	if unreadable(err) {
 		w.failed(err)
 	}

@@ -80,6 +80,14 @@ func (p *Proven) Geometry() blob.Geometry { return p.geometry }
 // ReadAt implements io.ReaderAt.
 func (p *Proven) ReadAt(b []byte, off int64) (int, error) { return p.file.ReadAt(b, off) }
 
+// Chunk opens chunk i. It is good until Close.
+func (p *Proven) Chunk(i blob.ChunkIndex) (io.ReadCloser, error) {
+	if !p.geometry.Valid(i) {
+		return nil, chunkError(i, p.geometry)
+	}
+	return io.NopCloser(io.NewSectionReader(p.file, int64(p.geometry.Offset(i)), int64(p.geometry.Length(i)))), nil
+}
+
 // File opens the blob's file once more, for sendfile: with an offset of its own, and good
 // after this handle is closed. The caller closes it. It is errors.ErrUnsupported where the
 // files are not the operating system's.
