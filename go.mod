@@ -4,6 +4,7 @@ go 1.26.6
 
 require (
 	github.com/cockroachdb/datadriven v1.0.3
+	github.com/containerd/containerd/api v1.12.0
 	github.com/containerd/containerd/v2 v2.4.2
 	github.com/containerd/log v0.2.0
 	github.com/docker/docker-credential-helpers v0.9.3

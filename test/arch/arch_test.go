@@ -44,7 +44,7 @@ var layers = [][]string{
 	{"pkg/daemon"},
 	{"proxy", "p2p", "p2p/discovery", "p2p/exchange", "p2p/resolve", "pkg/engine", "pkg/admin", "pkg/metrics", "pkg/containerd", "pkg/prefetch", "pkg/containerd/criprobe"},
 	{"p2p/admission", "pkg/config"},
-	{"pkg/store", "pkg/upstream", "pkg/credentials", "scheduler/sim", "pkg/containerd/configtoml", "pkg/containerd/hostfs", "pkg/containerd/hoststoml"},
+	{"pkg/store", "pkg/content", "pkg/content/socket", "pkg/upstream", "pkg/credentials", "scheduler/sim", "pkg/containerd/configtoml", "pkg/containerd/hostfs", "pkg/containerd/hoststoml"},
 	{"scheduler"},
 	{"pkg/manifest", "pkg/wire", "pkg/meter", "pkg/probeimage"},
 	{"pkg/chain"},
@@ -53,8 +53,9 @@ var layers = [][]string{
 
 // Exceptions within one line, each with its reason.
 var siblings = map[string][]string{
-	"pkg/metrics":   {"pkg/admin"}, // the same figures under two names
-	"p2p/discovery": {"p2p"},       // works on the host
+	"pkg/metrics":        {"pkg/admin"},   // the same figures under two names
+	"p2p/discovery":      {"p2p"},         // works on the host
+	"pkg/content/socket": {"pkg/content"}, // speaks for its Runtime
 	// what it does belongs to a check
 	"pkg/containerd/criprobe": {"pkg/containerd"},
 }
