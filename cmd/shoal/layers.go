@@ -16,7 +16,7 @@ func (a *app) layersCommand() *cobra.Command {
 		Long: `Lists blobs (layers, configurations, manifests), the latest used first. A blob is
 "proven" once all of it hashed to its digest. Before that, its chunks are counted by
 state: R read from the registry by this node, V verified, Q from peers and waiting for
-proof. Only R and V are given to anyone.`,
+proof. Only R and V are given to anyone. What containerd keeps is not kept twice.`,
 		Example: `  shoal layers
   shoal layers --watch
   shoal layers -o json | jq '[.layers[] | select(.state == "proven") | .size_bytes] | add'`,
@@ -56,6 +56,9 @@ func drawLayers(p *page, l admin.LayerList) {
 func layerText(l admin.Layer) string {
 	switch l.State {
 	case admin.LayerProven:
+		if l.Place == admin.PlaceContainerd {
+			return "proven, in containerd"
+		}
 		return "proven"
 	case admin.LayerPartial:
 		c := l.Chunks

@@ -53,6 +53,7 @@ type Status struct {
 
 	Traffic     Traffic      `json:"traffic"`
 	Store       Store        `json:"store"`
+	Containerd  Containerd   `json:"containerd"`
 	Downloads   []Download   `json:"downloads"`
 	Quarantined []Quarantine `json:"quarantined"`
 	Warnings    []Warning    `json:"warnings"`
@@ -91,6 +92,21 @@ type Store struct {
 	Bytes blob.ByteCount `json:"bytes"`
 	// MaxBytes is the most they may take; 0 is not known.
 	MaxBytes blob.ByteCount `json:"max_bytes"`
+}
+
+// Containerd is the containerd beside this node.
+type Containerd struct {
+	// MirrorEffective says whether it asks Shoal first; null is not known.
+	MirrorEffective *bool `json:"mirror_effective"`
+	// Followed is set while it says what it keeps; Reason is a sentence that says why not.
+	Followed bool   `json:"followed"`
+	Reason   string `json:"reason"`
+	// Blobs are the proven blobs that it keeps, and that this node offers.
+	Blobs int            `json:"blobs"`
+	Bytes blob.ByteCount `json:"bytes"`
+	// Waiting are those that are to be proven.
+	Waiting      int            `json:"waiting"`
+	WaitingBytes blob.ByteCount `json:"waiting_bytes"`
 }
 
 // A Download is a blob on its way into the store.
@@ -179,11 +195,23 @@ const (
 	LayerProven LayerState = "proven"
 )
 
+// A Place says whose file a blob is.
+type Place string
+
+// The values of Place.
+const (
+	// PlaceStore: this node's store has it.
+	PlaceStore Place = "store"
+	// PlaceContainerd: only containerd's content has it.
+	PlaceContainerd Place = "containerd"
+)
+
 // A Layer is one blob.
 type Layer struct {
 	Blob   blob.Digest    `json:"digest"`
 	Size   blob.ByteCount `json:"size_bytes"`
 	State  LayerState     `json:"state"`
+	Place  Place          `json:"place"`
 	Chunks Chunks         `json:"chunks"`
 	// Seeders are the peers known to have the whole blob.
 	Seeders int `json:"seeders"`

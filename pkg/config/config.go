@@ -27,6 +27,18 @@ const (
 	StaleOff StaleTags = "off"
 )
 
+// A StoreDedupe says what becomes of blobs that containerd keeps, too.
+type StoreDedupe string
+
+// The values of StoreDedupe.
+const (
+	// DedupeAuto removes from the store what containerd keeps, unless it drops layers once
+	// they are unpacked.
+	DedupeAuto StoreDedupe = "auto"
+	// DedupeOff keeps both copies.
+	DedupeOff StoreDedupe = "off"
+)
+
 // A LogFormat is how log records are written.
 type LogFormat string
 
@@ -87,6 +99,19 @@ type Config struct {
 	// BackgroundMaxSize is the largest blob, in bytes, whose download is finished when no
 	// client waits for it any more.
 	BackgroundMaxSize blob.ByteCount
+	// StoreDedupe says what becomes of blobs that containerd keeps, too.
+	StoreDedupe StoreDedupe
+	// ContainerdContent is the folder in which containerd keeps content. Empty: what is there
+	// is not offered.
+	ContainerdContent string
+	// ContainerdSocket is where containerd says what it keeps, ContainerdNamespace of whose
+	// images.
+	ContainerdSocket, ContainerdNamespace string
+	// ContainerdRate bounds the hashing of what containerd keeps, in bytes a second. 0 is as
+	// fast as the disk gives it.
+	ContainerdRate blob.ByteCount
+	// ContainerdRoot is where the machine's file tree is, with containerd's configuration.
+	ContainerdRoot string
 	// StaleTags says who may help when upstream cannot be asked what a tag means.
 	StaleTags StaleTags
 	// AuthStale is how long after the registry last accepted a credential for a

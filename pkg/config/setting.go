@@ -53,6 +53,7 @@ func (s Setting) Variable() string {
 func Settings() []Setting {
 	settings := append(clientSettings(), swarmSettings()...)
 	settings = append(settings, storeSettings()...)
+	settings = append(settings, containerdSettings()...)
 	return append(settings, observeSettings()...)
 }
 
@@ -106,6 +107,23 @@ func storeSettings() []Setting {
 			func(c *Config) *blob.ByteCount { return &c.StoreMaxSize }),
 		size("background-max-size", "16GiB", "largest blob whose download is finished after the last client left",
 			func(c *Config) *blob.ByteCount { return &c.BackgroundMaxSize }),
+		text("store-dedupe", "auto|off", string(DedupeAuto), "auto: what containerd keeps is not kept twice; off: it is",
+			func(c *Config) *string { return (*string)(&c.StoreDedupe) }),
+	}
+}
+
+func containerdSettings() []Setting {
+	return []Setting{
+		text("containerd-content", "FOLDER", "/var/lib/containerd/io.containerd.content.v1.content", "where containerd keeps layers, to offer them to members; empty: they are not offered",
+			func(c *Config) *string { return &c.ContainerdContent }),
+		text("containerd-socket", "PATH", "/run/containerd/containerd.sock", "where containerd says what it keeps",
+			func(c *Config) *string { return &c.ContainerdSocket }),
+		text("containerd-namespace", "NAME", "k8s.io", "offer what containerd keeps for this one of its namespaces",
+			func(c *Config) *string { return &c.ContainerdNamespace }),
+		size("containerd-rate", "64MiB", "most bytes a second that are read to prove what containerd keeps; 0: as many as the disk gives",
+			func(c *Config) *blob.ByteCount { return &c.ContainerdRate }),
+		text("containerd-root", "FOLDER", "/", "see containerd's configuration on the machine under this folder, in a container that has it mounted",
+			func(c *Config) *string { return &c.ContainerdRoot }),
 	}
 }
 

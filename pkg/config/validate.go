@@ -46,6 +46,7 @@ func (c Config) problems() []*Error {
 	c.checkClients(k)
 	c.checkSwarm(k)
 	c.checkStore(k)
+	c.checkContainerd(k)
 	c.checkObserve(k)
 	return k.found
 }
@@ -138,6 +139,51 @@ func (c Config) checkStore(k *check) {
 	if c.BackgroundMaxSize <= 0 { // 0 would be another package's word for its default
 		k.failf("background-max-size", "%d must be more than 0; 1 finishes nothing that no client waits for", c.BackgroundMaxSize)
 	}
+}
+
+func (c Config) checkContainerd(k *check) {
+	switch c.StoreDedupe {
+	case DedupeAuto, DedupeOff:
+	default:
+		k.failf("store-dedupe", "%q must be auto or off", string(c.StoreDedupe))
+	}
+	if path := c.ContainerdRoot; !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0) {
+		k.failf("containerd-root", "%q is not the absolute path of a folder", path)
+	}
+	if c.ContainerdRate < 0 {
+		k.failf("containerd-rate", "%d must not be negative", c.ContainerdRate)
+	}
+	if c.ContainerdContent == "" {
+		return
+	}
+	if path := c.ContainerdContent; !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0) {
+		k.failf("containerd-content", "%q is not the absolute path of a folder", path)
+	}
+	switch path := c.ContainerdSocket; {
+	case !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0):
+		k.failf("containerd-socket", "%q is not the absolute path of a socket", path)
+	case len(path) > socketPathMax:
+		k.failf("containerd-socket", "a path of %d bytes is longer than the %d that a unix socket can have", len(path), socketPathMax)
+	}
+	if !isNamespace(c.ContainerdNamespace) {
+		k.failf("containerd-namespace", "%q is no namespace of containerd, like k8s.io", c.ContainerdNamespace)
+	}
+}
+
+// namespaceMax is how long a namespace of containerd may be.
+const namespaceMax = 76
+
+// isNamespace follows the grammar of containerd's identifiers (pkg/identifiers).
+func isNamespace(name string) bool {
+	words := strings.FieldsFunc(name, func(r rune) bool { return r == '.' || r == '-' || r == '_' })
+	length := max(0, len(words)-1) // of the separators, one between two words
+	for _, w := range words {
+		if strings.ContainsFunc(w, func(r rune) bool { return !isAlphanumeric(r) }) {
+			return false
+		}
+		length += len(w)
+	}
+	return name != "" && length == len(name) && len(name) <= namespaceMax
 }
 
 func (c Config) checkObserve(k *check) {

@@ -73,6 +73,18 @@ func TestValidate(t *testing.T) {
 		{"no admin-socket", func(c *config.Config) { c.AdminSocket = "" }, "admin-socket", "not the path of a socket"},
 		{"sizes", func(c *config.Config) { c.StoreMaxSize = -1 }, "store-max-size", "negative"},
 		{"background", func(c *config.Config) { c.BackgroundMaxSize = 0 }, "background-max-size", "must be more than 0"},
+		{"store-dedupe", func(c *config.Config) { c.StoreDedupe = "on" }, "store-dedupe", "auto or off"},
+		{"containerd-root", func(c *config.Config) { c.ContainerdRoot = "" }, "containerd-root", "not the absolute path"},
+		{"containerd-rate", func(c *config.Config) { c.ContainerdRate = -1 }, "containerd-rate", "negative"},
+		{"containerd-content", func(c *config.Config) { c.ContainerdContent = "content" }, "containerd-content", "not the absolute path"},
+		{"containerd-socket", func(c *config.Config) { c.ContainerdSocket = "sock" }, "containerd-socket", "not the absolute path"},
+		{"long containerd-socket", func(c *config.Config) { c.ContainerdSocket = "/" + strings.Repeat("a", 107) }, "containerd-socket", "108 bytes is longer than the 107"},
+		{"no containerd-content", func(c *config.Config) { c.ContainerdContent, c.ContainerdSocket, c.ContainerdNamespace = "", "", "" }, "", ""},
+		{"namespace", func(c *config.Config) { c.ContainerdNamespace = "a.b-c_D9" }, "", ""},
+		{"no namespace", func(c *config.Config) { c.ContainerdNamespace = "" }, "containerd-namespace", "no namespace"},
+		{"quoted namespace", func(c *config.Config) { c.ContainerdNamespace = `a"` }, "containerd-namespace", "no namespace"},
+		{"namespace's end", func(c *config.Config) { c.ContainerdNamespace = "a." }, "containerd-namespace", "no namespace"},
+		{"namespace's middle", func(c *config.Config) { c.ContainerdNamespace = "a.-b" }, "containerd-namespace", "no namespace"},
 		{"log-format", func(c *config.Config) { c.LogFormat = "xml" }, "log-format", "text or json"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

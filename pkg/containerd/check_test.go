@@ -174,18 +174,26 @@ func TestCheckAsksShoal(t *testing.T) {
 	}
 }
 
-func TestEffective(t *testing.T) {
+func TestLookAt(t *testing.T) {
 	m := configured(t)
-	if effective, err := containerd.Effective(t.Context(), m.options()); effective || err != nil {
-		t.Errorf("%v, %v", effective, err)
+	want := func(want containerd.Look) {
+		t.Helper()
+		if got, err := containerd.LookAt(t.Context(), m.options()); got != want || err != nil {
+			t.Errorf("%+v, %v, want %+v", got, err, want)
+		}
 	}
+	want(containerd.Look{})
 	m.install("docker.io")
-	if effective, err := containerd.Effective(t.Context(), m.options()); !effective || err != nil {
-		t.Errorf("%v, %v", effective, err)
+	want(containerd.Look{Effective: true})
+	m.write(mainFile, setting+"[plugins.'io.containerd.cri.v1.images']\ndiscard_unpacked_layers = true\n")
+	want(containerd.Look{Effective: true, DiscardsLayers: true})
+	m.remove(mainFile)
+	if _, err := containerd.LookAt(t.Context(), m.options()); !errors.Is(err, containerd.ErrNoConfig) {
+		t.Errorf("without a configuration: %v", err)
 	}
 	o := m.options()
 	o.Root += "/missing"
-	if _, err := containerd.Effective(t.Context(), o); err == nil {
+	if _, err := containerd.LookAt(t.Context(), o); err == nil {
 		t.Error("it can tell without the machine's files")
 	}
 }

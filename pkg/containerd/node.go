@@ -104,10 +104,6 @@ func (n *Node) Socket() string {
 	return filepath.Join(n.options.Root, socket)
 }
 
-// DiscardsLayers reports whether containerd's configuration says that it keeps no layer
-// once it is unpacked.
-func (n *Node) DiscardsLayers() bool { return n.config.DiscardUnpackedLayers }
-
 // folders are where registries' folders are looked for, in order; none where containerd
 // does not look.
 func (n *Node) folders() []string {

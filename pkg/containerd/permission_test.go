@@ -45,8 +45,8 @@ func TestAsAnotherUser(t *testing.T) {
 	before := m.snapshot()
 	o := m.options()
 	asNobody(t, m, func() {
-		if effective, err := containerd.Effective(t.Context(), o); !effective || err != nil {
-			t.Errorf("%v, %v", effective, err)
+		if look, err := containerd.LookAt(t.Context(), o); !look.Effective || err != nil {
+			t.Errorf("%+v, %v", look, err)
 		}
 		n, err := containerd.Open(o)
 		if err != nil {
@@ -71,7 +71,7 @@ func TestAsAnotherUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	asNobody(t, m, func() {
-		if _, err := containerd.Effective(t.Context(), o); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), mainFile) {
+		if _, err := containerd.LookAt(t.Context(), o); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), mainFile) {
 			t.Error(err)
 		}
 	})

@@ -53,6 +53,9 @@ func (a *announcer) Find(ctx context.Context, key blob.Digest, limit int) iter.S
 	return a.dht.Find(ctx, key, limit)
 }
 
+// withdraw announces a key no longer.
+func (a *announcer) withdraw(key blob.Digest) { a.keys.Remove(key) }
+
 // sweep withdraws every key that is not here.
 func (a *announcer) sweep(here func(blob.Digest) bool) {
 	for _, key := range a.keys.Keys() {
@@ -76,7 +79,7 @@ func (n *node) announceHeld(a *announcer) {
 	}
 }
 
-// sweepAnnounced withdraws blobs that the store does not hold, and images of which
+// sweepAnnounced withdraws blobs that are not held here, and images of which
 // neither the manifest nor a download is here.
 func (n *node) sweepAnnounced(ctx context.Context, a *announcer) {
 	here := map[blob.Digest]bool{}
@@ -89,6 +92,9 @@ func (n *node) sweepAnnounced(ctx context.Context, a *announcer) {
 		here[d.Image] = true
 	}
 	for _, l := range n.store.List() {
+		here[l.Digest] = true
+	}
+	for _, l := range n.runtime.list() {
 		here[l.Digest] = true
 	}
 	a.sweep(func(d blob.Digest) bool { return here[d] })

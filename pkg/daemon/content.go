@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 
 	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/content"
 	"github.com/shoal-project/shoal/pkg/engine"
 	"github.com/shoal-project/shoal/pkg/store"
 	"github.com/shoal-project/shoal/proxy"
@@ -53,26 +54,37 @@ func wrongBytes(err error) error {
 	return err
 }
 
-// manifests is the store as the proxy wants it.
+// manifests is what is proven here as the proxy wants it: in the store, or in containerd's
+// content.
 type manifests struct {
-	store *store.Store
-	disk  func(error) // is told of a disk that fails
+	store   *store.Store
+	runtime *runtime
+	disk    func(error) // is told of a disk that fails
 }
 
 // Bytes implements proxy.Store.
 func (m manifests) Bytes(d blob.Digest, limit blob.ByteCount) ([]byte, error) {
 	p, err := m.store.GetBytes(d, limit)
+	if errors.Is(err, store.ErrNotFound) && m.runtime.content != nil {
+		p, err = m.runtime.content.Bytes(d, limit)
+	}
 	return p, notHeld(err)
 }
 
 // Size implements proxy.Store.
 func (m manifests) Size(d blob.Digest) (blob.ByteCount, error) {
-	proven, err := m.store.Get(d)
+	stored, err := m.store.Get(d)
+	if err == nil {
+		return stored.Size(), stored.Close()
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return 0, err
+	}
+	kept, err := m.runtime.get(d)
 	if err != nil {
 		return 0, notHeld(err)
 	}
-	size := proven.Size()
-	return size, proven.Close()
+	return kept.Geometry().Size(), kept.Close()
 }
 
 // PutBytes implements proxy.Store.
@@ -85,7 +97,7 @@ func (m manifests) PutBytes(d blob.Digest, p []byte) error {
 }
 
 func notHeld(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, content.ErrNotHeld) {
 		return fmt.Errorf("%w: %w", proxy.ErrNotHeld, err)
 	}
 	return err

@@ -39,6 +39,7 @@ type node struct {
 	around func(host.Host) host.Host // p2p.Config.Around
 
 	store    *store.Store
+	runtime  *runtime
 	upstream *upstream.Client
 	tokens   *http.Transport
 	swarm    *swarm
@@ -146,8 +147,11 @@ func (n *node) open() (err error) {
 	if n.swarm, err = openSwarm(n); err != nil {
 		return err
 	}
+	if n.runtime, err = openRuntime(n); err != nil {
+		return err
+	}
 	n.engine = engine.New(engine.Config{
-		Store: n.store, Upstream: n.upstream, Log: n.log, BackgroundMax: n.cfg.BackgroundMaxSize,
+		Store: n.store, Elsewhere: n.runtime.get, Upstream: n.upstream, Log: n.log, BackgroundMax: n.cfg.BackgroundMaxSize,
 		Scheduler:    scheduler.Config{Self: scheduler.PeerID(n.swarm.id()), Zone: n.cfg.Zone, Seed: seed()},
 		OnQuarantine: func(what string) { n.metrics.Quarantined(classOf(what)) },
 		OnDisk:       n.disk.tell,
@@ -186,7 +190,7 @@ func (n *node) newProxy() (*proxy.Proxy, error) {
 	tags := proxy.TagFile(filepath.Join(n.cfg.DataDir, "tags.json"))
 	n.tokens = tokens.Clone()
 	deps := proxy.Deps{
-		Upstream: n.upstream, Blobs: blobs{n.engine}, Store: manifests{n.store, n.disk.tell}, Tags: tags, Log: n.log,
+		Upstream: n.upstream, Blobs: blobs{n.engine}, Store: manifests{n.store, n.runtime, n.disk.tell}, Tags: tags, Log: n.log,
 		Tokens: n.tokens,
 	}
 	if !n.swarm.alone() {
@@ -236,6 +240,9 @@ func (n *node) close() error {
 	}
 	if n.upstream != nil {
 		n.upstream.Close()
+	}
+	if n.runtime != nil {
+		errs = append(errs, n.runtime.close())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())

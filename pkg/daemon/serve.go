@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shoal-project/shoal/pkg/admin"
+	"github.com/shoal-project/shoal/pkg/content"
 	"github.com/shoal-project/shoal/proxy"
 )
 
@@ -27,12 +28,18 @@ type timing struct {
 	hung   time.Duration // the engine's answer, before it counts as hung
 	trim   time.Duration // between two looks at the store's size
 	sweep  time.Duration // between two looks at what is announced
+	look   time.Duration // between two looks at containerd's configuration
+	dedupe time.Duration // between two looks at what is kept twice
+	kept   time.Duration // how long containerd has kept a blob that it counts as keeping
+
+	content content.Timing
 }
 
 func defaultTiming() timing {
 	return timing{
 		bodies: 10 * time.Second, cut: 2 * time.Second, parts: 10 * time.Second, close: 10 * time.Second,
 		watch: 10 * time.Second, hung: 30 * time.Second, trim: 10 * time.Second, sweep: 5 * time.Minute,
+		look: 5 * time.Minute, dedupe: 20 * time.Second, kept: time.Minute,
 	}
 }
 
@@ -52,6 +59,7 @@ func (n *node) serve(ctx context.Context, l listeners, adminServer *admin.Server
 	lower.Go(func() error { return n.proxy.Run(below) })
 	lower.Go(func() error { return n.watch(below) })
 	lower.Go(func() error { return n.keepTrim(below) })
+	lower.Go(func() error { return n.runRuntime(below) })
 
 	upper, ctx := errgroup.WithContext(ctx)
 	upper.Go(func() error {

@@ -33,7 +33,7 @@ func (n *node) Status(ctx context.Context) (admin.Status, error) {
 		Version: n.build.Version, Commit: n.build.Commit,
 		Node: host, PeerID: n.peerID(), Zone: n.cfg.Zone, StartedAt: n.start.UTC(),
 		Membership: n.swarm.membership(), Members: n.swarm.members(),
-		Traffic: n.traffic(), Store: n.storeStatus(),
+		Traffic: n.traffic(), Store: n.storeStatus(), Containerd: n.runtime.status(),
 		Quarantined: quarantined, Warnings: n.warnings.list(),
 	}
 	if w, failing := n.disk.warning(); failing {
@@ -129,8 +129,9 @@ func (n *node) Layers(ctx context.Context) ([]admin.Layer, error) {
 	for _, d := range downloads {
 		seeders[d.Blob] = d.Seeders
 	}
-	layers := n.store.List()
-	out := make([]admin.Layer, 0, len(layers))
+	layers, kept := n.store.List(), n.runtime.list()
+	out := make([]admin.Layer, 0, len(layers)+len(kept))
+	here := map[blob.Digest]bool{}
 	for _, l := range layers {
 		g, err := blob.NewGeometry(l.Size)
 		if err != nil {
@@ -138,11 +139,12 @@ func (n *node) Layers(ctx context.Context) ([]admin.Layer, error) {
 		}
 		chunks := int(g.Chunks())
 		layer := admin.Layer{
-			Blob: l.Digest, Size: l.Size, State: admin.LayerPartial, Seeders: seeders[l.Digest],
+			Blob: l.Digest, Size: l.Size, State: admin.LayerPartial, Place: admin.PlaceStore, Seeders: seeders[l.Digest],
 			Chunks: admin.Chunks{
 				Total: chunks, Registry: int(l.Registry), Verified: int(l.Verified), Quarantined: int(l.Quarantined),
 			},
 		}
+		here[l.Digest] = l.Proven
 		if l.Proven {
 			layer.State, layer.Chunks = admin.LayerProven, admin.Chunks{Total: chunks, Verified: chunks}
 		}
@@ -151,6 +153,17 @@ func (n *node) Layers(ctx context.Context) ([]admin.Layer, error) {
 			layer.LastUsed = &used
 		}
 		out = append(out, layer)
+	}
+	for _, l := range kept {
+		g, err := blob.NewGeometry(l.Size)
+		if err != nil || here[l.Digest] {
+			continue
+		}
+		chunks := int(g.Chunks())
+		out = append(out, admin.Layer{
+			Blob: l.Digest, Size: l.Size, State: admin.LayerProven, Place: admin.PlaceContainerd, Seeders: seeders[l.Digest],
+			Chunks: admin.Chunks{Total: chunks, Verified: chunks},
+		})
 	}
 	return out, nil
 }

@@ -25,11 +25,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func fine(context.Context) error { return nil }
 
 func status(context.Context) (admin.Status, error) {
+	effective := true
 	return admin.Status{
 		Members: 3, StartedAt: time.Unix(100, 500e6),
-		Traffic:   admin.Traffic{FromRegistry: 1, FromPeers: 20, FromStore: 300, ToPeers: 4000, ToClients: 50000, UpstreamRequests: 6},
-		Store:     admin.Store{Blobs: 7, Partial: 8, Bytes: 9, MaxBytes: 10},
-		Downloads: []admin.Download{{}, {}}, Quarantined: []admin.Quarantine{{}},
+		Traffic:    admin.Traffic{FromRegistry: 1, FromPeers: 20, FromStore: 300, ToPeers: 4000, ToClients: 50000, UpstreamRequests: 6},
+		Store:      admin.Store{Blobs: 7, Partial: 8, Bytes: 9, MaxBytes: 10},
+		Containerd: admin.Containerd{MirrorEffective: &effective, Followed: true, Blobs: 11, Bytes: 12, WaitingBytes: 13},
+		Downloads:  []admin.Download{{}, {}}, Quarantined: []admin.Quarantine{{}},
 		Warnings: []admin.Warning{{Code: "http_upstream"}, {Code: "http_upstream"}, {Code: "disk_full"}},
 	}, nil
 }
@@ -84,6 +86,7 @@ func TestFiguresAreThoseOfTheStatus(t *testing.T) {
 		`shoal_upload_bytes_total 4000`, `shoal_client_bytes_total 50000`, `shoal_upstream_requests_total 6`,
 		`shoal_members 3`, `shoal_downloads_in_progress 2`, `shoal_quarantined_peers 1`, `shoal_start_time_seconds 100.5`,
 		`shoal_store_blobs 7`, `shoal_store_partial_blobs 8`, `shoal_store_bytes 9`, `shoal_store_max_bytes 10`,
+		`shoal_containerd_mirror_effective 1`, `shoal_containerd_followed 1`, `shoal_containerd_blobs 11`, `shoal_containerd_bytes 12`, `shoal_containerd_waiting_bytes 13`,
 		`shoal_warnings{code="http_upstream"} 2`, `shoal_warnings{code="disk_full"} 1`, `shoal_status_answered 1`,
 		`shoal_quarantines_total{reason="bad_chunk"} 2`, `shoal_proxy_outcomes_total{kind="blob",outcome="served"} 5`,
 	)
@@ -98,6 +101,13 @@ func TestFiguresAreThoseOfTheStatus(t *testing.T) {
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestMirrorThatCannotBeTold(t *testing.T) {
+	m := build(t, metrics.Config{Status: func(context.Context) (admin.Status, error) { return admin.Status{}, nil }})
+	if _, text := get(t, m.Handler(), "/metrics"); strings.Contains(text, "\nshoal_containerd_mirror_effective") {
+		t.Error("it is told all the same")
 	}
 }
 

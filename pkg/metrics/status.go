@@ -23,6 +23,7 @@ type statusCollector struct {
 	figures  []figure
 	answered *prometheus.Desc
 	warning  *prometheus.Desc
+	mirror   *prometheus.Desc
 	outcomes *prometheus.Desc
 }
 
@@ -36,6 +37,7 @@ func newStatusCollector(c Config) *statusCollector {
 		figures:  append(trafficFigures(), stateFigures()...),
 		answered: describe("status_answered", "1 if the daemon's state could be read for this scrape, 0 if its figures are missing."),
 		warning:  describe("warnings", "Things an operator should see to now, by code.", "code"),
+		mirror:   describe("containerd_mirror_effective", "1 if containerd asks Shoal first for the registries it was set up for; missing while that cannot be told."),
 		outcomes: describe("proxy_outcomes_total", "Requests of clients by what they asked for and how they ended.", "kind", "outcome"),
 	}
 }
@@ -70,6 +72,10 @@ func stateFigures() []figure {
 		gauge("store_partial_blobs", "Blobs in the store that are not proven yet.", func(s admin.Status) float64 { return float64(s.Store.Partial) }),
 		gauge("store_bytes", "Bytes that the store takes on disk.", func(s admin.Status) float64 { return float64(s.Store.Bytes) }),
 		gauge("store_max_bytes", "Most bytes that the store may take; 0 is not known.", func(s admin.Status) float64 { return float64(s.Store.MaxBytes) }),
+		gauge("containerd_followed", "1 while containerd says what it keeps.", func(s admin.Status) float64 { return flag(s.Containerd.Followed) }),
+		gauge("containerd_blobs", "Proven blobs that containerd keeps, and that this node offers.", func(s admin.Status) float64 { return float64(s.Containerd.Blobs) }),
+		gauge("containerd_bytes", "Bytes of these blobs.", func(s admin.Status) float64 { return float64(s.Containerd.Bytes) }),
+		gauge("containerd_waiting_bytes", "Bytes that containerd keeps and that are to be proven.", func(s admin.Status) float64 { return float64(s.Containerd.WaitingBytes) }),
 		gauge("start_time_seconds", "When the daemon started, in seconds since the epoch.", func(s admin.Status) float64 {
 			if s.StartedAt.IsZero() {
 				return 0
@@ -77,6 +83,13 @@ func stateFigures() []figure {
 			return float64(s.StartedAt.UnixMilli()) / 1000
 		}),
 	}
+}
+
+func flag(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 // Describe implements prometheus.Collector.
@@ -90,6 +103,7 @@ func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	}
 	out <- c.answered
 	out <- c.warning
+	out <- c.mirror
 	out <- c.outcomes
 }
 
@@ -112,6 +126,9 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(c.answered, prometheus.GaugeValue, 1)
 	for _, f := range c.figures {
 		out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.value(status), f.labels...)
+	}
+	if effective := status.Containerd.MirrorEffective; effective != nil {
+		out <- prometheus.MustNewConstMetric(c.mirror, prometheus.GaugeValue, flag(*effective))
 	}
 	byCode := map[string]int{}
 	for _, w := range status.Warnings {

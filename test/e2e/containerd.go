@@ -60,6 +60,24 @@ func (n *Node) startContainerd() *runtimeServer {
 	return r
 }
 
+// RestartContainerd stops the node's containerd, and starts it with what it had.
+func (n *Node) RestartContainerd() {
+	n.lab.t.Helper()
+	if err := n.containerd.Stop(); err != nil {
+		n.lab.t.Fatalf("stopping containerd on %s: %v", n.Name, err)
+	}
+	n.containerd = n.startContainerd()
+}
+
+// RemoveImage has containerd remove an image as the kubelet does, and what nothing else needs.
+func (n *Node) RemoveImage(ref string) {
+	n.lab.t.Helper()
+	request := &cri.RemoveImageRequest{Image: &cri.ImageSpec{Image: ref}}
+	if _, err := n.containerd.images.RemoveImage(n.lab.t.Context(), request); err != nil {
+		n.lab.t.Fatalf("removing %s on %s: %v", ref, n.Name, err)
+	}
+}
+
 func (n *Node) containerdConfig(socket, snapshotter string) string {
 	in := func(name string) string { return filepath.Join(n.dir, name) }
 	return strings.Join([]string{
@@ -74,6 +92,7 @@ func (n *Node) containerdConfig(socket, snapshotter string) string {
 		fmt.Sprintf("address = %q", socket+".ttrpc"),
 		"[plugins.'io.containerd.cri.v1.images']",
 		fmt.Sprintf("snapshotter = %q", snapshotter),
+		fmt.Sprintf("discard_unpacked_layers = %t", n.discards),
 		"[plugins.'io.containerd.cri.v1.images'.registry]",
 		fmt.Sprintf("config_path = %q", n.hostsFolder()),
 		"[plugins.'io.containerd.cri.v1.runtime']",

@@ -21,7 +21,7 @@ func PrepareHostile(root, sandbox string) error {
 // StartHostile is StartShoal with a daemon that lies to its peers.
 func (n *Node) StartHostile(mode liar.Mode) {
 	n.lab.t.Helper()
-	n.startDaemon(n.lab.site.Tools.Hostile, "--hostile", mode.Name, "--truth", n.lab.Registry.blobs())
+	n.startDaemon([]string{n.lab.site.Tools.Hostile, "--hostile", mode.Name, "--truth", n.lab.Registry.blobs()})
 }
 
 // blobs is the folder in which the registry keeps every blob, as <ab>/<hex digest>/data.

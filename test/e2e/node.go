@@ -24,6 +24,7 @@ type Node struct {
 
 	lab        *Lab
 	dir, run   string
+	discards   bool // its containerd drops layers once they are unpacked
 	containerd *runtimeServer
 	daemon     *Daemon  // nil before StartShoal
 	secrets    []string // files with those of the swarm; nil for the lab's usual one
@@ -43,10 +44,21 @@ const (
 // AddNode makes the next node, with containerd running and no Shoal.
 func (l *Lab) AddNode(mirror Mirror) *Node {
 	l.t.Helper()
+	return l.addNode(mirror, false)
+}
+
+// AddDiscardingNode is AddNode with a containerd that keeps no layer once it is unpacked.
+func (l *Lab) AddDiscardingNode(mirror Mirror) *Node {
+	l.t.Helper()
+	return l.addNode(mirror, true)
+}
+
+func (l *Lab) addNode(mirror Mirror, discards bool) *Node {
+	l.t.Helper()
 	l.nodes++
 	n := &Node{
 		Name: fmt.Sprintf("n%d", l.nodes), Address: l.net.address(l.net.host(l.nodes)),
-		lab: l, Number: l.nodes,
+		lab: l, Number: l.nodes, discards: discards,
 	}
 	n.dir, n.run = filepath.Join(l.dir, n.Name), filepath.Join(l.run, n.Name)
 	for _, dir := range []string{n.dir, n.run} {

@@ -31,15 +31,27 @@ type Daemon struct {
 	atStart holding
 }
 
-// StartShoal runs the node's daemon and waits until it is ready. A node that had one
-// before gets its data back.
-func (n *Node) StartShoal() {
+// StartShoal runs the node's daemon, with more flags, and waits until it is ready. A node
+// that had one before gets its data back.
+func (n *Node) StartShoal(flags ...string) {
 	n.lab.t.Helper()
-	n.startDaemon(n.lab.site.Tools.Shoal)
+	n.startDaemon([]string{n.lab.site.Tools.Shoal}, flags...)
 }
 
-// startDaemon runs a program, with flags of its own, that is a daemon after "serve".
-func (n *Node) startDaemon(program ...string) {
+// BesideContainerd are flags for a daemon that offers what the node's containerd keeps, at
+// this many bytes a second.
+func (n *Node) BesideContainerd(rate string) []string {
+	return []string{"--containerd-content", n.contentFolder(), "--containerd-socket", n.containerd.socket, "--containerd-rate", rate}
+}
+
+// contentFolder is where the node's containerd keeps its content.
+func (n *Node) contentFolder() string {
+	return filepath.Join(n.dir, "containerd", "io.containerd.content.v1.content")
+}
+
+// startDaemon runs a program, with arguments of its own, that is a daemon after "serve", and
+// gives it more flags.
+func (n *Node) startDaemon(program []string, flags ...string) {
 	lab, registry := n.lab, n.lab.Registry
 	lab.t.Helper()
 	d := &Daemon{node: n, socket: filepath.Join(n.run, "shoal.sock")}
@@ -52,7 +64,7 @@ func (n *Node) startDaemon(program ...string) {
 		"--upstream", registry.Host + "=" + registry.URL(),
 		"--metrics-listen", metricsAddress,
 		"--log-format", "text",
-	}, lab.site.ShoalFlags, n.flags)
+	}, lab.site.ShoalFlags, n.flags, flags)
 	secrets := n.secrets
 	if secrets == nil {
 		secrets = []string{lab.Secret('5')}
@@ -128,6 +140,17 @@ type Status struct {
 		ToPeers      int64 `json:"to_peers_bytes"`
 		ToClients    int64 `json:"to_clients_bytes"`
 	} `json:"traffic"`
+	Store struct {
+		Blobs int   `json:"blobs"`
+		Bytes int64 `json:"bytes"`
+	} `json:"store"`
+	Containerd struct {
+		Followed bool   `json:"followed"`
+		Reason   string `json:"reason"`
+		Blobs    int    `json:"blobs"`
+		Bytes    int64  `json:"bytes"`
+		Waiting  int    `json:"waiting"`
+	} `json:"containerd"`
 	Downloads []struct {
 		Digest string `json:"digest"`
 		Have   int64  `json:"have_bytes"`
