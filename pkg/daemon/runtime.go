@@ -24,10 +24,19 @@ type runtime struct {
 	content *content.Content // nil: what it keeps is not offered
 
 	mu        sync.Mutex
-	looked    bool  // at its configuration
-	discards  bool  // the configuration says that it drops layers
+	layers    layers
 	effective *bool // whether it asks Shoal first; nil: that cannot be told
 }
+
+// layers says what becomes of containerd's layers once they are unpacked.
+type layers int
+
+const (
+	notLooked layers = iota // at the configuration
+	unknown                 // it cannot be seen
+	kept
+	dropped
+)
 
 func openRuntime(n *node) (*runtime, error) {
 	r := &runtime{}
@@ -118,15 +127,22 @@ func (n *node) runRuntime(ctx context.Context) error {
 	return n.runtime.content.Run(ctx)
 }
 
-// lookAtConfig finds out what containerd's configuration means for this node. Where there is
-// none to see, layers count as kept.
+// lookAtConfig finds out what containerd's configuration means for this node.
 func (n *node) lookAtConfig(ctx context.Context) {
 	mirror, mirrorErr := hoststoml.ParseMirror(n.cfg.Listen)
 	look, err := containerd.LookAt(ctx, containerd.Options{Root: n.cfg.ContainerdRoot, Mirror: mirror})
 	r := n.runtime
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.looked, r.discards, r.effective = true, look.DiscardsLayers, nil
+	switch {
+	case err != nil:
+		r.layers = unknown
+	case look.DiscardsLayers:
+		r.layers = dropped
+	default:
+		r.layers = kept
+	}
+	r.effective = nil
 	if err = errors.Join(mirrorErr, err); err != nil {
 		n.log.DebugContext(ctx, "whether containerd asks this node cannot be told", "err", err)
 		return
@@ -134,22 +150,21 @@ func (n *node) lookAtConfig(ctx context.Context) {
 	r.effective = &look.Effective
 }
 
-// keepsLayers reports whether it is known that containerd does not drop layers on purpose.
-func (r *runtime) keepsLayers() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.looked && !r.discards
-}
-
-// dedupe removes from the store what containerd keeps. Where its configuration says that it
-// drops layers, nothing is removed; where nobody knows, a layer that was dropped after
-// unpacking was not there for long enough.
+// dedupe removes from the store what containerd keeps: what it has kept for a while, and for
+// longer where nobody knows whether it drops layers once an image is unpacked.
 func (n *node) dedupe() {
-	if n.cfg.StoreDedupe == config.DedupeOff || !n.runtime.keepsLayers() {
+	n.runtime.mu.Lock()
+	layers := n.runtime.layers
+	n.runtime.mu.Unlock()
+	long := n.timing.kept
+	switch {
+	case n.cfg.StoreDedupe == config.DedupeOff, layers == notLooked, layers == dropped:
 		return
+	case layers == unknown:
+		long = n.timing.unsure
 	}
 	for _, l := range n.store.List() {
-		if !l.Proven || !n.runtime.content.Kept(l.Digest, n.timing.kept) {
+		if !l.Proven || !n.runtime.content.Kept(l.Digest, long) {
 			continue
 		}
 		switch err := n.store.Delete(l.Digest); {

@@ -125,7 +125,7 @@ func (f *fakeContainerd) beside(c config.Config) config.Config {
 // quick looks again and again.
 func quick() timing {
 	times := defaultTiming()
-	times.dedupe, times.kept = 10*time.Millisecond, 50*time.Millisecond
+	times.dedupe, times.kept, times.unsure = 10*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond
 	times.content = content.Timing{Retry: time.Millisecond, Relist: 10 * time.Millisecond, Settle: time.Millisecond, Sweep: 10 * time.Millisecond}
 	return times
 }
@@ -208,25 +208,34 @@ func TestNothingIsKeptTwice(t *testing.T) {
 	}
 }
 
-// Where it is told not to, or containerd drops layers, the store keeps its copy.
-func TestKeptTwiceOnPurpose(t *testing.T) {
-	for name, set := range map[string]func(*testing.T, *fakeContainerd, *config.Config){
-		"off": func(_ *testing.T, _ *fakeContainerd, c *config.Config) { c.StoreDedupe = config.DedupeOff },
-		"discard": func(t *testing.T, f *fakeContainerd, _ *config.Config) {
-			t.Helper()
-			file := filepath.Join(f.dir, "etc", "containerd", "config.toml")
-			text := "version = 3\n[plugins.'io.containerd.cri.v1.images']\ndiscard_unpacked_layers = true\n"
-			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
-				t.Fatal(err)
-			}
-		},
+// Whether the store keeps its copy depends on the setting, on whether containerd says that it
+// drops layers, and on how long it has kept its own.
+func TestWhatIsKeptTwice(t *testing.T) {
+	const drops = "version = 3\n[plugins.'io.containerd.cri.v1.images']\ndiscard_unpacked_layers = true\n"
+	for name, c := range map[string]struct {
+		dedupe config.StoreDedupe
+		toml   string // containerd's configuration; empty: it cannot be seen
+		unsure time.Duration
+		stays  bool
+	}{
+		"off":                     {config.DedupeOff, "version = 3\n", 0, true},
+		"auto":                    {config.DedupeAuto, "version = 3\n", time.Hour, false},
+		"auto, layers dropped":    {config.DedupeAuto, drops, 0, true},
+		"auto, nobody knows":      {config.DedupeAuto, "", time.Hour, true},
+		"nobody knows, long kept": {config.DedupeAuto, "", 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, f := newRegistry(t, 1<<20), newContainerd(t)
-			c := f.beside(settings(t, r))
-			set(t, f, &c)
+			if file := filepath.Join(f.dir, "etc", "containerd", "config.toml"); c.toml != "" {
+				if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(c.toml), 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			settings := f.beside(settings(t, r))
+			settings.StoreDedupe = c.dedupe
 			times := quick()
-			n := runtimeNode(t, c, times)
+			times.unsure = c.unsure
+			n := runtimeNode(t, settings, times)
 			content := r.layers[0]
 			d := blob.Digest(sha256.Sum256(content))
 			if err := n.store.PutBytes(d, content); err != nil {
@@ -242,14 +251,13 @@ func TestKeptTwiceOnPurpose(t *testing.T) {
 				if limit.Err() != nil {
 					t.Fatal("containerd's copy is never proven")
 				}
-				n.dedupe()
 			}
 			n.dedupe()
 			cancel()
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
-			if stats := n.store.Stats(); stats.Blobs != 1 {
+			if stats := n.store.Stats(); (stats.Blobs == 1) != c.stays {
 				t.Errorf("%+v", stats)
 			}
 		})

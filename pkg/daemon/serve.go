@@ -31,6 +31,7 @@ type timing struct {
 	look   time.Duration // between two looks at containerd's configuration
 	dedupe time.Duration // between two looks at what is kept twice
 	kept   time.Duration // how long containerd has kept a blob that it counts as keeping
+	unsure time.Duration // the same where its configuration cannot be seen
 
 	content content.Timing
 }
@@ -39,7 +40,7 @@ func defaultTiming() timing {
 	return timing{
 		bodies: 10 * time.Second, cut: 2 * time.Second, parts: 10 * time.Second, close: 10 * time.Second,
 		watch: 10 * time.Second, hung: 30 * time.Second, trim: 10 * time.Second, sweep: 5 * time.Minute,
-		look: 5 * time.Minute, dedupe: 20 * time.Second, kept: time.Minute,
+		look: 5 * time.Minute, dedupe: 20 * time.Second, kept: time.Minute, unsure: 15 * time.Minute,
 	}
 }
 

@@ -39,9 +39,20 @@ func (n *Node) StartShoal(flags ...string) {
 }
 
 // BesideContainerd are flags for a daemon that offers what the node's containerd keeps, at
-// this many bytes a second.
+// this many bytes a second, and that sees containerd's configuration at its usual place.
 func (n *Node) BesideContainerd(rate string) []string {
-	return []string{"--containerd-content", n.contentFolder(), "--containerd-socket", n.containerd.socket, "--containerd-rate", rate}
+	t := n.lab.t
+	t.Helper()
+	root := filepath.Join(n.dir, "machine")
+	usual := filepath.Join(root, "etc", "containerd", "config.toml")
+	text := n.containerdConfig(n.containerd.socket, n.containerd.snapshotter)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(usual), 0o750), os.WriteFile(usual, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return []string{
+		"--containerd-content", n.contentFolder(), "--containerd-socket", n.containerd.socket, "--containerd-rate", rate,
+		"--containerd-root", root,
+	}
 }
 
 // contentFolder is where the node's containerd keeps its content.

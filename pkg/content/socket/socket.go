@@ -13,6 +13,7 @@ import (
 	streams "github.com/containerd/containerd/api/services/events/v1"
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -26,6 +27,8 @@ const (
 	answerMax = 16 << 20
 	// listPatience is how long a listing may take.
 	listPatience = time.Minute
+	// retryMax bounds the pause between two attempts to connect, which would grow to minutes.
+	retryMax = 5 * time.Second
 	// namespaceKey is how containerd is told a namespace.
 	namespaceKey = "containerd-namespace"
 )
@@ -41,6 +44,10 @@ type Socket struct {
 func Open(path, namespace string) (*Socket, error) {
 	conn, err := grpc.NewClient("unix://"+path,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // a socket that only root opens
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 2, Jitter: 0.2, MaxDelay: retryMax},
+			MinConnectTimeout: retryMax,
+		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerMax)))
 	if err != nil {
 		return nil, fmt.Errorf("containerd's socket %s: %w", path, err)
