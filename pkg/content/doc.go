@@ -9,9 +9,9 @@
 // # What a proof is worth
 //
 // The folder is another program's, and a file can change after it was hashed. So a proof is
-// about one file as the file system knows it: device, inode, size, time of the last write and
-// of the last change. It is kept over restarts together with the chain, and whoever opens the
-// blob compares. A file that is not the same any more is not offered until it was hashed anew.
+// about one file as the file system knows it: inode, size, time of the last write and of the
+// last change. It is kept over restarts together with the chain, and whoever opens the blob
+// compares. A file that is not the same any more is not offered until it was hashed anew.
 // An attacker who can write there and set the clock back is root; and the disk may rot. So a
 // chunk goes to a peer only from memory, after these very bytes were hashed against the chain.
 // Clients of this node read the file itself, after the comparison, as they do from the store.

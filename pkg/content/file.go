@@ -15,10 +15,11 @@ import (
 )
 
 // An identity is a file as the file system knows it. The file is the same as long as all of it
-// is: whoever writes to it cannot help changing the last field.
+// is: whoever writes to it cannot help changing the last field. The device is left out: disks
+// may be numbered differently after a restart of the machine.
 type identity struct {
-	device, inode, size int64
-	modified, changed   int64 // nanoseconds since 1970
+	inode, size       int64
+	modified, changed int64 // nanoseconds since 1970
 }
 
 func identify(f *os.File) (id identity, links uint64, err error) {
@@ -39,7 +40,7 @@ func identityOf(info fs.FileInfo) (id identity, links uint64, ok bool) {
 		return identity{}, 0, false
 	}
 	return identity{
-		device: int64(st.Dev), inode: int64(st.Ino), size: st.Size,
+		inode: int64(st.Ino), size: st.Size,
 		modified: st.Mtim.Nano(), changed: st.Ctim.Nano(),
 	}, uint64(st.Nlink), true //nolint:unconvert // it has 32 bits on arm64
 }

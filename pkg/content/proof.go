@@ -16,7 +16,7 @@ import (
 
 // A proof says that one file held the bytes of a blob when it was hashed. On disk it is
 //
-//	magic 8 | digest 32 | device, inode, size, modified, changed 8 each | inner states 32 each | CRC-32C 4
+//	magic 8 | digest 32 | inode, size, modified, changed 8 each | inner states 32 each | CRC-32C 4
 //
 // in a file named by the digest. It is a cache: without it the blob is hashed again.
 type proof struct {
@@ -26,7 +26,7 @@ type proof struct {
 
 const (
 	proofMagic = "shoalct\x01"
-	proofFrame = len(proofMagic) + 32 + 5*8 + 4
+	proofFrame = len(proofMagic) + 32 + 4*8 + 4
 	proofMax   = proofFrame + 32*int(blob.MaxSize/blob.MaxChunk)
 )
 
@@ -83,7 +83,7 @@ func decodeProof(in []byte, d blob.Digest) (proof, error) {
 
 // fields are those of an identity in the order in which they are kept.
 func (id *identity) fields() []*int64 {
-	return []*int64{&id.device, &id.inode, &id.size, &id.modified, &id.changed}
+	return []*int64{&id.inode, &id.size, &id.modified, &id.changed}
 }
 
 func checksum(p []byte) uint32 { return crc32.Checksum(p, crc32.MakeTable(crc32.Castagnoli)) }
