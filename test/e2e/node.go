@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,6 +139,26 @@ func (n *Node) Received() int64 {
 // Dial connects to an address as a program on the node would.
 func (n *Node) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return dialIn(ctx, n.netns(), address)
+}
+
+// Run runs a program of the node to its end, with more of an environment (NAME=value), and
+// returns what it wrote. Its error has the end of that.
+func (n *Node) Run(env []string, argv ...string) (string, error) {
+	n.lab.t.Helper()
+	ctx, cancel := context.WithTimeout(n.lab.t.Context(), 2*patience)
+	defer cancel()
+	args := slices.Concat([]string{"--net=/run/netns/" + n.netns(), "--", "env"}, env, argv)
+	out, err := exec.CommandContext(ctx, "nsenter", args...).CombinedOutput() //nolint:gosec // a program that a test chose
+	if err != nil {
+		return string(out), fmt.Errorf("%s on %s: %w: %s", argv[0], n.Name, err, out[max(0, len(out)-2000):])
+	}
+	return string(out), nil
+}
+
+// Start runs a program of the node as a daemon, under a name that is unique on it.
+func (n *Node) Start(name string, argv ...string) *Process {
+	n.lab.t.Helper()
+	return n.lab.Start(n.Name+"-"+name, n.netns(), argv...)
 }
 
 // PullImage asks containerd for an image, as the kubelet does, for as long as ctx lives;

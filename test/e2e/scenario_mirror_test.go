@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -88,20 +87,17 @@ func (n *Node) takePort(serve func(net.Conn)) (stop func()) {
 func (n *Node) check(flags ...string) (code int, said string) {
 	t := n.lab.t
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
-	args := append([]string{
-		"--net=/run/netns/" + n.netns(), "--", n.lab.site.Tools.Shoal, "containerd", "check",
+	out, err := n.Run(nil, append([]string{
+		n.lab.site.Tools.Shoal, "containerd", "check",
 		"--containerd-config", filepath.Join(n.dir, "containerd.toml"), "--registry", n.lab.Registry.Host, "--listen", mirrorAddress,
-	}, flags...)
-	out, err := exec.CommandContext(ctx, "nsenter", args...).CombinedOutput()
+	}, flags...)...)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return exit.ExitCode(), string(out)
+		return exit.ExitCode(), out
 	}
 	if err != nil {
-		t.Fatalf("shoal containerd check: %v", err)
+		t.Fatal(err)
 	}
-	return 0, string(out)
+	return 0, out
 }
 
 // A pull by containerd itself proves where its pulls go, and leaves nothing behind.

@@ -1,0 +1,187 @@
+package clients
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shoal-project/shoal/test/e2e"
+)
+
+// checkout is the main module's folder, seen from where go test runs these tests.
+const checkout = "../../.."
+
+const skipped = "SKIPPED e2e/clients: needs root"
+
+// mirror is where every node's Shoal listens for clients, and registry the name by which images
+// call the lab's registry: one without a port, as a mirror's path takes it.
+const (
+	mirror   = "127.0.0.1:6050"
+	registry = "registry.lab"
+)
+
+// TestMain runs the tests in a sandbox where there is root, and lets them skip where there is not.
+func TestMain(m *testing.M) {
+	os.Exit(inSandbox(m)) //nolint:forbidigo // a test binary's exit code is its result
+}
+
+func inSandbox(m *testing.M) int {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, skipped)
+		return m.Run()
+	}
+	prepare := func(dir string) error {
+		return errors.Join(e2e.PrepareTools(checkout, dir), prepareTools())
+	}
+	code, err := e2e.InSandbox(prepare, m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return code
+}
+
+// modules are the tools that are built here, at the versions of which docs/clients.md speaks.
+func modules() map[string]string {
+	return map[string]string{
+		"crane": "github.com/google/go-containerregistry/cmd/crane@v0.21.6",
+		"oras":  "oras.land/oras/cmd/oras@v1.3.6",
+	}
+}
+
+// packages are the tools that come with the distribution, and the Debian packages with them.
+func packages() map[string]string {
+	return map[string]string{"skopeo": "skopeo", "podman": "podman"}
+}
+
+func prepareTools() error {
+	bin, err := filepath.Abs(filepath.Join(checkout, "bin", "tools"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for name, module := range modules() {
+		if _, err := os.Stat(filepath.Join(bin, name)); err == nil {
+			continue
+		}
+		errs = append(errs, run([]string{"GOBIN=" + bin, "GOFLAGS="}, "go", "install", module))
+	}
+	for name, debian := range packages() {
+		if _, err := exec.LookPath(name); err == nil {
+			continue
+		}
+		_ = run(nil, "apt-get", "update", "-qq")
+		errs = append(errs, run([]string{"DEBIAN_FRONTEND=noninteractive"}, "apt-get", "install", "-y", "-qq", "--no-install-recommends", debian))
+	}
+	return errors.Join(errs...)
+}
+
+func run(env []string, argv ...string) error {
+	cmd := exec.CommandContext(context.Background(), argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, out)
+	}
+	return nil
+}
+
+// A kit is a lab with two nodes whose daemons know the registry by its name.
+type kit struct {
+	t             *testing.T
+	lab           *e2e.Lab
+	image         e2e.Image
+	ref           string // registry/app:1
+	first, second *e2e.Node
+}
+
+func newKit(t *testing.T) *kit {
+	t.Helper()
+	sandbox := e2e.SandboxDir()
+	switch {
+	case sandbox != "":
+	case os.Getenv("E2E") == "require": //nolint:forbidigo // a switch for whoever runs the tests
+		t.Fatal(skipped)
+	default:
+		t.Skip(skipped)
+	}
+	site := e2e.Site{
+		Dir: sandbox, Logs: filepath.Join(checkout, "bin", "e2e-logs"), Tools: e2e.FindTools(checkout, sandbox),
+		ShoalFlags: []string{"--log-level", "debug"},
+	}
+	lab := site.NewLab(t)
+	k := &kit{
+		t: t, lab: lab, image: lab.Registry.Push("team/app", 12*e2e.MiB, e2e.MiB), ref: registry + "/team/app:1",
+		first: lab.AddNode(e2e.NoMirror), second: lab.AddNode(e2e.NoMirror),
+	}
+	for _, n := range []*e2e.Node{k.first, k.second} {
+		n.StartShoal("--upstream", registry+"="+lab.Registry.URL())
+	}
+	e2e.AwaitMembers(k.first, k.second)
+	return k
+}
+
+// tool is the path of a tool that was built here.
+func (k *kit) tool(name string) string {
+	k.t.Helper()
+	path, err := filepath.Abs(filepath.Join(checkout, "bin", "tools", name))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return path
+}
+
+// write makes a file of the test's.
+func (k *kit) write(name, text string) string {
+	k.t.Helper()
+	path := filepath.Join(k.t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		k.t.Fatal(err)
+	}
+	return path
+}
+
+// both has pull done on the first node and on the second, and checks who sent what.
+func (k *kit) both(pull func(n *e2e.Node) error) {
+	k.t.Helper()
+	for _, n := range []*e2e.Node{k.first, k.second} {
+		if err := pull(n); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	var sent int64
+	for _, n := range []*e2e.Node{k.first, k.second} {
+		for _, r := range k.lab.Registry.Requests(e2e.From(n.Address)) {
+			if !strings.HasPrefix(r.Agent, "shoal/") {
+				k.t.Errorf("the tool went around the daemon: %+v", r)
+			}
+		}
+	}
+	for _, layer := range k.image.Layers {
+		sent += k.lab.Registry.Bytes(e2e.Blobs, e2e.Named(layer.Digest), e2e.From(k.first.Address))
+		if again := k.lab.Registry.Bytes(e2e.Blobs, e2e.Named(layer.Digest), e2e.From(k.second.Address)); again > 0 {
+			k.t.Errorf("the registry sent %d bytes of %s to the second node", again, layer.Digest)
+		}
+	}
+	if sent < k.image.Size() || sent > k.image.Size()*21/20 {
+		k.t.Errorf("the registry sent %d bytes of an image of %d to the first node", sent, k.image.Size())
+	}
+}
+
+// without stops the first node's daemon, and has pull done there once more.
+func (k *kit) without(pull func(n *e2e.Node) error) {
+	k.t.Helper()
+	if err := k.first.Daemon().Stop(); err != nil {
+		k.t.Fatal(err)
+	}
+	before := len(k.lab.Registry.Requests(e2e.From(k.first.Address)))
+	if err := pull(k.first); err != nil {
+		k.t.Errorf("without the daemon: %v", err)
+	}
+	if after := len(k.lab.Registry.Requests(e2e.From(k.first.Address))); after == before {
+		k.t.Error("without the daemon nobody asked the registry")
+	}
+}
