@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	containerd "github.com/containerd/containerd/v2/client"
@@ -60,6 +61,9 @@ func (n *Node) startContainerd() *runtimeServer {
 	return r
 }
 
+// ContainerdSocket is where the node's containerd answers.
+func (n *Node) ContainerdSocket() string { return n.containerd.socket }
+
 // RestartContainerd stops the node's containerd, and starts it with what it had.
 func (n *Node) RestartContainerd() {
 	n.lab.t.Helper()
@@ -78,10 +82,10 @@ func (n *Node) RemoveImage(ref string) {
 	}
 }
 
+// containerdConfig is containerd's configuration for the node.
 func (n *Node) containerdConfig(socket, snapshotter string) string {
 	in := func(name string) string { return filepath.Join(n.dir, name) }
-	return strings.Join([]string{
-		"version = 3",
+	lines := []string{
 		fmt.Sprintf("root = %q", in("containerd")),
 		fmt.Sprintf("state = %q", filepath.Join(n.run, "containerd")),
 		"imports = []",
@@ -90,18 +94,25 @@ func (n *Node) containerdConfig(socket, snapshotter string) string {
 		fmt.Sprintf("address = %q", socket),
 		"[ttrpc]",
 		fmt.Sprintf("address = %q", socket+".ttrpc"),
-		"[plugins.'io.containerd.cri.v1.images']",
-		fmt.Sprintf("snapshotter = %q", snapshotter),
-		fmt.Sprintf("discard_unpacked_layers = %t", n.discards),
-		"[plugins.'io.containerd.cri.v1.images'.registry]",
-		fmt.Sprintf("config_path = %q", n.hostsFolder()),
-		"[plugins.'io.containerd.cri.v1.runtime']",
-		"restrict_oom_score_adj = true", // needs no CAP_SYS_RESOURCE
-		"[plugins.'io.containerd.cri.v1.runtime'.cni]",
-		fmt.Sprintf("conf_dir = %q", in("cni")),
 		"[plugins.'io.containerd.internal.v1.opt']",
 		fmt.Sprintf("path = %q", in("opt")),
-	}, "\n") + "\n"
+	}
+	const oomScore = "restrict_oom_score_adj = true" // needs no CAP_SYS_RESOURCE
+	images := []string{
+		fmt.Sprintf("snapshotter = %q", snapshotter),
+		fmt.Sprintf("discard_unpacked_layers = %t", n.discards),
+	}
+	hosts, cni := fmt.Sprintf("config_path = %q", n.hostsFolder()), fmt.Sprintf("conf_dir = %q", in("cni"))
+	if n.lab.site.OldContainerd {
+		lines = slices.Concat([]string{"version = 2"}, lines, []string{"[plugins.'io.containerd.grpc.v1.cri']", oomScore},
+			[]string{"[plugins.'io.containerd.grpc.v1.cri'.containerd]"}, images,
+			[]string{"[plugins.'io.containerd.grpc.v1.cri'.registry]", hosts, "[plugins.'io.containerd.grpc.v1.cri'.cni]", cni})
+	} else {
+		lines = slices.Concat([]string{"version = 3"}, lines, []string{"[plugins.'io.containerd.cri.v1.images']"}, images,
+			[]string{"[plugins.'io.containerd.cri.v1.images'.registry]", hosts},
+			[]string{"[plugins.'io.containerd.cri.v1.runtime']", oomScore, "[plugins.'io.containerd.cri.v1.runtime'.cni]", cni})
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // chooseSnapshotter takes overlayfs unless dir lies on an overlay itself, where the

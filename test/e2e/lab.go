@@ -14,9 +14,11 @@ type Site struct {
 	Logs  string // folder that gets the logs of a lab whose T failed
 	Tools Tools
 
-	KeepLogs   bool     // of every lab
-	ShoalFlags []string // more flags for every daemon
-	ShoalEnv   []string // more of the environment of every daemon, as NAME=value
+	// OldContainerd says that Tools.Containerd is of 1.x, with a configuration of version 2.
+	OldContainerd bool
+	KeepLogs      bool     // of every lab
+	ShoalFlags    []string // more flags for every daemon
+	ShoalEnv      []string // more of the environment of every daemon, as NAME=value
 }
 
 // A Lab is a registry and nodes on one network. It belongs to the goroutine of its

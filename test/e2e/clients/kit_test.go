@@ -45,12 +45,37 @@ func inSandbox(m *testing.M) int {
 	return code
 }
 
-// modules are the tools that are built here, at the versions of which docs/clients.md speaks.
-func modules() map[string]string {
-	return map[string]string{
-		"crane": "github.com/google/go-containerregistry/cmd/crane@v0.21.6",
-		"oras":  "oras.land/oras/cmd/oras@v1.3.6",
+// A module is a tool that is built here, at the version of which docs/clients.md speaks.
+type module struct{ path, version, command string }
+
+func modules() map[string]module {
+	return map[string]module{
+		"crane":              {"github.com/google/go-containerregistry", "v0.21.6", "cmd/crane"},
+		"oras":               {"oras.land/oras", "v1.3.6", "cmd/oras"},
+		"containerd-v1.7.35": {"github.com/containerd/containerd", "v1.7.35", "cmd/containerd"},
+		"containerd-v2.0.14": {"github.com/containerd/containerd/v2", "v2.0.14", "cmd/containerd"},
+		"buildctl-v0.34.2":   {"github.com/moby/buildkit", "v0.34.2", "cmd/buildctl"},
+		"buildkitd-v0.34.2":  {"github.com/moby/buildkit", "v0.34.2", "cmd/buildkitd"},
 	}
+}
+
+// build makes the tool. It is built as a module that others need: some say in their go.mod what
+// "go install" refuses.
+func (m module) build(out string) error {
+	dir, err := os.MkdirTemp("", "shoal-build-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	text := "module build\n\ngo 1.26\n"
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	env := []string{"GOFLAGS=-mod=mod", "CGO_ENABLED=0"}
+	return errors.Join(
+		run(env, "go", "-C", dir, "get", m.path+"@"+m.version),
+		run(env, "go", "-C", dir, "build", "-trimpath", "-o", out, m.path+"/"+m.command),
+	)
 }
 
 // packages are the tools that come with the distribution, and the Debian packages with them.
@@ -65,10 +90,11 @@ func prepareTools() error {
 	}
 	var errs []error
 	for name, module := range modules() {
-		if _, err := os.Stat(filepath.Join(bin, name)); err == nil {
+		out := filepath.Join(bin, name)
+		if _, err := os.Stat(out); err == nil {
 			continue
 		}
-		errs = append(errs, run([]string{"GOBIN=" + bin, "GOFLAGS="}, "go", "install", module))
+		errs = append(errs, module.build(out))
 	}
 	for name, debian := range packages() {
 		if _, err := exec.LookPath(name); err == nil {
@@ -77,7 +103,22 @@ func prepareTools() error {
 		_ = run(nil, "apt-get", "update", "-qq")
 		errs = append(errs, run([]string{"DEBIAN_FRONTEND=noninteractive"}, "apt-get", "install", "-y", "-qq", "--no-install-recommends", debian))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, unpackDocker(filepath.Join(bin, "docker")))...)
+}
+
+// unpackDocker gets Docker Engine without installing it, which would start it on this machine.
+func unpackDocker(to string) error {
+	if _, err := os.Stat(to); err == nil {
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "shoal-docker-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	fetch := "cd " + dir + " && apt-get update -qq && apt-get install -y -qq --no-install-recommends libdevmapper1.02.1 &&" +
+		" apt-get download -qq docker.io && dpkg-deb -x docker.io_*.deb files && mv files " + to
+	return run([]string{"DEBIAN_FRONTEND=noninteractive"}, "sh", "-c", fetch)
 }
 
 func run(env []string, argv ...string) error {
@@ -96,9 +137,11 @@ type kit struct {
 	image         e2e.Image
 	ref           string // registry/app:1
 	first, second *e2e.Node
+	daemons       int // of tools, so far
 }
 
-func newKit(t *testing.T) *kit {
+// newSite is where the labs of a test are built. It skips the test where there is no root.
+func newSite(t *testing.T) e2e.Site {
 	t.Helper()
 	sandbox := e2e.SandboxDir()
 	switch {
@@ -108,28 +151,38 @@ func newKit(t *testing.T) *kit {
 	default:
 		t.Skip(skipped)
 	}
-	site := e2e.Site{
+	return e2e.Site{
 		Dir: sandbox, Logs: filepath.Join(checkout, "bin", "e2e-logs"), Tools: e2e.FindTools(checkout, sandbox),
 		ShoalFlags: []string{"--log-level", "debug"},
 	}
+}
+
+// newKit makes a lab whose daemons know its registry by further names, too.
+func newKit(t *testing.T, names ...string) *kit {
+	t.Helper()
+	site := newSite(t)
 	lab := site.NewLab(t)
 	k := &kit{
 		t: t, lab: lab, image: lab.Registry.Push("team/app", 12*e2e.MiB, e2e.MiB), ref: registry + "/team/app:1",
 		first: lab.AddNode(e2e.NoMirror), second: lab.AddNode(e2e.NoMirror),
 	}
+	flags := make([]string, 0, 2*(len(names)+1))
+	for _, name := range append(names, registry) {
+		flags = append(flags, "--upstream", name+"="+lab.Registry.URL())
+	}
 	for _, n := range []*e2e.Node{k.first, k.second} {
-		n.StartShoal("--upstream", registry+"="+lab.Registry.URL())
+		n.StartShoal(flags...)
 	}
 	e2e.AwaitMembers(k.first, k.second)
 	return k
 }
 
 // tool is the path of a tool that was built here.
-func (k *kit) tool(name string) string {
-	k.t.Helper()
+func tool(t *testing.T, name string) string {
+	t.Helper()
 	path, err := filepath.Abs(filepath.Join(checkout, "bin", "tools", name))
 	if err != nil {
-		k.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return path
 }
