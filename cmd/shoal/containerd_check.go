@@ -44,8 +44,10 @@ Exit codes:
 	command.Flags().BoolVar(&filesOnly, "files-only", false, "do not ask Shoal whether it answers")
 	command.Flags().BoolVar(&probe, "probe", false, "prove it by a pull of a tiny image through CRI, from each registry")
 	command.Flags().StringVar(&socket, "containerd-socket", "", "pull through this `SOCKET`; unless given, that of containerd's configuration")
-	command.MarkFlagsMutuallyExclusive("files-only", "probe")
 	command.RunE = func(command *cobra.Command, _ []string) (err error) {
+		if filesOnly && probe {
+			return &usageError{err: errors.New("--probe asks Shoal, and --files-only does not: give one of them")}
+		}
 		node, err := flags.open()
 		if err != nil {
 			return explainOpen(err)

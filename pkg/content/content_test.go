@@ -2,6 +2,7 @@ package content
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -205,6 +206,35 @@ func TestDamagedProofProvesNothing(t *testing.T) {
 		}
 		if p, err := decodeProof(whole, h.Digest); err != nil || !bytes.Equal(encodeProof(h.Digest, p), whole) {
 			t.Errorf("%+v, %v", p.file, err)
+		}
+	})
+}
+
+// Whatever lies in the folder of proofs is read without a panic, and what reads as a proof is
+// written the same again.
+func FuzzProof(f *testing.F) {
+	d := blob.Digest{1}
+	g, err := blob.NewGeometry(threeChunks)
+	if err != nil {
+		f.Fatal(err)
+	}
+	c, err := chain.New(g, d, make([]chain.State, g.Last()))
+	if err != nil {
+		f.Fatal(err)
+	}
+	whole := encodeProof(d, proof{file: identity{inode: 1, size: int64(threeChunks), modified: 2, changed: 3}, chain: c})
+	f.Add(whole)
+	f.Add(whole[:proofFrame])
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if len(in) > 4 { // or nothing gets past the checksum
+			in = binary.BigEndian.AppendUint32(in[:len(in)-4:len(in)-4], checksum(in[:len(in)-4]))
+		}
+		p, err := decodeProof(in, d)
+		if err != nil && !errors.Is(err, errProof) {
+			t.Error(err)
+		}
+		if err == nil && !bytes.Equal(encodeProof(d, p), in) {
+			t.Errorf("%+v is written in another way", p.file)
 		}
 	})
 }

@@ -313,6 +313,20 @@ func listAndDelete(b *bench) {
 	if _, err := h.ReadAt(got, 0); err != nil && !errors.Is(err, io.EOF) || !bytes.Equal(got, proven.content) {
 		t.Errorf("open handle of a deleted blob: %v", err)
 	}
+	for i := range proven.geometry.Chunks() {
+		r, err := h.Chunk(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, proven.chunk(i)) {
+			t.Errorf("chunk %d of a deleted blob: %d bytes, %v", i, len(got), err)
+		}
+	}
+	for _, i := range []blob.ChunkIndex{-1, proven.geometry.Chunks()} {
+		if _, err := h.Chunk(i); !errors.Is(err, store.ErrChunk) {
+			t.Errorf("chunk %d: %v", i, err)
+		}
+	}
 	_ = h.Close()
 	_ = h.Close()
 	b.reopen()
