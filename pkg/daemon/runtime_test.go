@@ -164,6 +164,7 @@ func TestContainerdsContentIsOffered(t *testing.T) {
 	if !s.Containerd.Followed || s.Containerd.Waiting != 0 || s.Store.Blobs != 0 {
 		t.Errorf("%+v, %+v", s.Containerd, s.Store)
 	}
+	r.set(func() { r.down = true })
 	if err := other.pull(soon(t), r); err != nil {
 		t.Fatal(err)
 	}
@@ -195,6 +196,7 @@ func TestNothingIsKeptTwice(t *testing.T) {
 	once := r.sent.Load()
 	f.keep(r.all()...)
 	beside.until(t, "removal", func(s admin.Status) bool { return s.Store.Blobs == 0 && s.Containerd.Blobs == len(r.all()) })
+	r.set(func() { r.down = true })
 	if err := errors.Join(other.pull(soon(t), r), beside.pull(soon(t), r)); err != nil {
 		t.Fatal(err)
 	}
@@ -203,6 +205,7 @@ func TestNothingIsKeptTwice(t *testing.T) {
 	}
 	f.drop()
 	beside.until(t, "withdrawal", func(s admin.Status) bool { return s.Containerd.Blobs == 0 })
+	r.set(func() { r.down = false })
 	if err := beside.pull(soon(t), r); err != nil {
 		t.Fatal(err)
 	}
