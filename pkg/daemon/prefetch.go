@@ -24,7 +24,7 @@ func (n *node) Prefetch(ctx context.Context, reference string, report func(admin
 	}
 	n.log.InfoContext(ctx, "prefetching an image", "image", image.String())
 	deps := prefetch.Deps{
-		Upstream: n.upstream, Blobs: fetched{n.engine, n.store}, Store: manifests{n.store, n.disk.tell},
+		Upstream: n.upstream, Blobs: fetched{n.engine, n.store, n.runtime}, Store: manifests{n.store, n.runtime, n.disk.tell},
 		Tokens: n.tokens, Insecure: n.insecure,
 	}
 	if n.cfg.CredentialsFile != "" {
@@ -65,8 +65,9 @@ func (l logins) Login(ctx context.Context, registry string) (credentials.Login, 
 
 // fetched is the engine as prefetch wants it.
 type fetched struct {
-	engine *engine.Engine
-	store  *store.Store
+	engine  *engine.Engine
+	store   *store.Store
+	runtime *runtime
 }
 
 const (
@@ -88,7 +89,7 @@ func (f fetched) Download(ctx context.Context, want prefetch.Want) error {
 	return f.kept(ctx, want.Blob)
 }
 
-// kept waits until the store has the blob in its place.
+// kept waits until the store has the blob in its place, or containerd's content does.
 func (f fetched) kept(ctx context.Context, d blob.Digest) error {
 	limited, cancel := context.WithTimeout(ctx, keptWait)
 	defer cancel()
@@ -101,6 +102,9 @@ func (f fetched) kept(ctx context.Context, d blob.Digest) error {
 		}
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
+		}
+		if elsewhere, err := f.runtime.get(d); err == nil {
+			return elsewhere.Close()
 		}
 		select {
 		case <-look.C:

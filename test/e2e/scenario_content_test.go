@@ -15,8 +15,8 @@ import (
 // fullSpeed is a rate of --containerd-rate that bounds nothing.
 const fullSpeed = "0"
 
-// holds waits until the daemon offers so many blobs of containerd's, and all are proven.
-func (d *Daemon) holds(blobs int) {
+// offers waits until the daemon offers so many blobs of containerd's, and all are proven.
+func (d *Daemon) offers(blobs int) {
 	d.t.Helper()
 	Eventually(d.t, 2*patience, fmt.Sprintf("%s to offer %d blobs of containerd's", d.Name, blobs), func() error {
 		s, err := d.Status()
@@ -40,7 +40,7 @@ func TestContainerdsContentIsOffered(t *testing.T) {
 	before := lab.Registry.Bytes(Blobs)
 
 	first.StartShoal(first.BesideContainerd(fullSpeed)...)
-	first.Daemon().holds(blobsOf(image))
+	first.Daemon().offers(blobsOf(image))
 	second.StartShoal()
 	AwaitMembers(first, second)
 	second.MustPull(image.Tagged)
@@ -53,14 +53,14 @@ func TestContainerdsContentIsOffered(t *testing.T) {
 	later := lab.Registry.Push("later", 10*MiB)
 	first.MustPull(later.Tagged)
 	shared := 1 // the lowest layer
-	first.Daemon().holds(blobsOf(image) + blobsOf(later) - shared)
+	first.Daemon().offers(blobsOf(image) + blobsOf(later) - shared)
 
 	// At this rate nothing is hashed: the proofs were kept.
 	if err := first.Daemon().Stop(); err != nil {
 		t.Fatal(err)
 	}
 	first.StartShoal(first.BesideContainerd("1B")...)
-	first.Daemon().holds(blobsOf(image) + blobsOf(later) - shared)
+	first.Daemon().offers(blobsOf(image) + blobsOf(later) - shared)
 	third.StartShoal()
 	AwaitMembers(first, third)
 	third.MustPull(later.Tagged)
@@ -78,7 +78,7 @@ func TestContainerdRemovesWhatIsServed(t *testing.T) {
 	first.MustPull(other.Tagged)
 	const shared = 1
 	first.StartShoal(first.BesideContainerd(fullSpeed)...)
-	first.Daemon().holds(blobsOf(image) + blobsOf(other) - shared)
+	first.Daemon().offers(blobsOf(image) + blobsOf(other) - shared)
 	second.StartShoal()
 	AwaitMembers(first, second)
 
@@ -93,7 +93,7 @@ func TestContainerdRemovesWhatIsServed(t *testing.T) {
 	if _, err := os.Stat(name); !os.IsNotExist(err) {
 		t.Fatalf("containerd still has the layer: %v", err)
 	}
-	first.Daemon().holds(blobsOf(other))
+	first.Daemon().offers(blobsOf(other))
 	if pull.Ended() {
 		t.Error("the pull was over before the layer was removed")
 	}
@@ -104,7 +104,7 @@ func TestContainerdRemovesWhatIsServed(t *testing.T) {
 	wantRead(t, lab, image, 0, 0.05, second)
 
 	first.deleteImages()
-	first.Daemon().holds(0)
+	first.Daemon().offers(0)
 }
 
 // deleteImages has containerd forget all images and collect what is left of them, as
@@ -136,7 +136,7 @@ func TestContainerdsPrivateContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.StartShoal(first.BesideContainerd(fullSpeed)...)
-	first.Daemon().holds(blobsOf(image))
+	first.Daemon().offers(blobsOf(image))
 	second.StartShoal()
 	AwaitMembers(first, second)
 	if err := second.Pull(image.Tagged, &stranger); err == nil {

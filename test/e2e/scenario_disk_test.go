@@ -36,7 +36,7 @@ func TestDiskUse(t *testing.T) {
 		}
 		return err
 	})
-	off.Daemon().holds(blobsOf(image))
+	off.Daemon().offers(blobsOf(image))
 	for _, c := range []struct {
 		name               string
 		node               *Node
