@@ -12,13 +12,20 @@ NODES  ?= 5
 LAYERS ?= 4
 SIZE   ?= 16
 
-.PHONY: help build demo test unit e2e lint bench bench-swarm hostile bench-dht sim fuzz clean
+.PHONY: help build image push demo test unit e2e lint bench bench-swarm hostile bench-dht sim fuzz clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 build: ## Builds the static bin/shoal
 	$(GOBUILD) -o bin/shoal ./cmd/shoal
+
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1)
+image: ## The container image, in dist/oci and dist/shoal-oci.tar: the same bytes from the same source
+	@go run ./deploy/image build --out dist --version '$(VERSION)' --commit '$(COMMIT)' --epoch '$(SOURCE_DATE_EPOCH)'
+
+push: image ## Pushes the image (REF=registry.example/shoal:v1; FLAGS=--plain-http)
+	@go run ./deploy/image push --from dist/oci $(FLAGS) '$(REF)'
 
 demo: build ## Pulls one image through NODES daemons at once (NODES=5 LAYERS=4 SIZE=16, MiB each)
 	@$(GOBUILD) -o bin/shoal-demo ./test/demo

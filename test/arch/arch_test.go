@@ -40,7 +40,7 @@ var impure = []string{
 // layers are the packages from the top down: a package may import only what stands below
 // it. Packages on one line do not import each other; pkg/daemon joins them.
 var layers = [][]string{
-	{"cmd/shoal"},
+	{"cmd/shoal", "deploy/image"},
 	{"pkg/daemon"},
 	{"proxy", "p2p", "p2p/discovery", "p2p/exchange", "p2p/resolve", "pkg/engine", "pkg/admin", "pkg/metrics", "pkg/containerd", "pkg/prefetch", "pkg/containerd/criprobe"},
 	{"p2p/admission", "pkg/config"},
@@ -175,6 +175,7 @@ func TestOnlyTheStoreMakesProvenBlobs(t *testing.T) {
 
 // hashers are the packages with a use for SHA-256.
 var hashers = []string{
+	"deploy/image", // the digest of a program in the list of what it was built from
 	"pkg/chain",
 	"pkg/store",      // small blobs whole
 	"proxy",          // manifest bodies, keyed hashes of credentials
