@@ -33,7 +33,7 @@ pull and needs no restart.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	command.AddCommand(a.containerdInstallCommand(), a.containerdCheckCommand(), a.containerdUninstallCommand())
+	command.AddCommand(a.containerdInstallCommand(), a.containerdCheckCommand(), a.containerdUninstallCommand(), a.containerdKeepCommand())
 	return command
 }
 
@@ -64,15 +64,24 @@ func (f *containerdFlags) add(a *app, command *cobra.Command, registry string) {
 	flags.VarP(&f.output, "output", "o", "text for people, or json: a document (docs/containerd.md)")
 }
 
-// open finds the machine's containerd. The caller closes the node.
-func (f *containerdFlags) open() (*containerd.Node, error) {
+// options say which containerd is meant.
+func (f *containerdFlags) options() (containerd.Options, error) {
 	mirror, err := hoststoml.ParseMirror(f.listen.text)
 	if err != nil {
-		return nil, &usageError{err: fmt.Errorf("listen: %w", err)}
+		return containerd.Options{}, &usageError{err: fmt.Errorf("listen: %w", err)}
 	}
-	return containerd.Open(containerd.Options{
+	return containerd.Options{
 		Root: f.root, ConfigFile: f.configFile, HostsDir: f.hostsDir, Release: f.release.release, Mirror: mirror,
-	})
+	}, nil
+}
+
+// open finds the machine's containerd. The caller closes the node.
+func (f *containerdFlags) open() (*containerd.Node, error) {
+	options, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	return containerd.Open(options)
 }
 
 // show writes a document as it is, or draws it for people.

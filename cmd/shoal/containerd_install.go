@@ -43,7 +43,7 @@ finished by the next, or taken back by shoal containerd uninstall.`,
 	command.RunE = func(command *cobra.Command, _ []string) (err error) {
 		request.Registries = flags.registries.names
 		if len(request.Registries) == 0 && !request.Existing {
-			return &usageError{err: errors.New("say for which registries: --registry docker.io, --registry _default for all others, or --existing")}
+			return &usageError{err: errNoRegistry}
 		}
 		node, err := flags.open()
 		if err != nil {
@@ -58,6 +58,9 @@ finished by the next, or taken back by shoal containerd uninstall.`,
 	}
 	return command
 }
+
+// errNoRegistry says that there is nothing to install for.
+var errNoRegistry = errors.New("say for which registries: --registry docker.io, --registry _default for all others, or --existing")
 
 // explainOpen names the flag for what cannot be found out.
 func explainOpen(err error) error {

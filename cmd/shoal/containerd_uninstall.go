@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -30,27 +31,33 @@ Do this before shoal serve goes away for good, above all after --enforce.`,
 	}
 	flags.add(a, command, "only for this registry; repeatable")
 	command.Flags().BoolVar(&request.Force, "force", false, "put back what was there before also where it was edited since")
-	command.RunE = func(command *cobra.Command, _ []string) (err error) {
+	command.RunE = func(command *cobra.Command, _ []string) error {
 		request.Registries = flags.registries.names
-		node, err := flags.open()
-		if err != nil {
-			return explainOpen(err)
-		}
-		defer func() { err = errors.Join(err, node.Close()) }()
-		changes, err := node.Uninstall(command.Context(), request)
-		shown := flags.show(a, changes, func(p *page) { drawUninstalled(p, changes) })
-		kept := 0
-		for _, c := range changes.Changes {
-			if c.Action == containerd.Kept {
-				kept++
-			}
-		}
-		if kept > 0 {
-			err = errors.Join(err, fmt.Errorf("%s left as it is: see above", plural(kept, "file")))
-		}
-		return errors.Join(err, shown)
+		return flags.uninstall(command.Context(), a, request)
 	}
 	return command
+}
+
+// uninstall gives the files back, shows what was done, and fails where one had to be left as
+// it is.
+func (f *containerdFlags) uninstall(ctx context.Context, a *app, request containerd.UninstallRequest) (err error) {
+	node, err := f.open()
+	if err != nil {
+		return explainOpen(err)
+	}
+	defer func() { err = errors.Join(err, node.Close()) }()
+	changes, err := node.Uninstall(ctx, request)
+	shown := f.show(a, changes, func(p *page) { drawUninstalled(p, changes) })
+	kept := 0
+	for _, c := range changes.Changes {
+		if c.Action == containerd.Kept {
+			kept++
+		}
+	}
+	if kept > 0 {
+		err = errors.Join(err, fmt.Errorf("%s left as it is: see above", plural(kept, "file")))
+	}
+	return errors.Join(err, shown)
 }
 
 func drawUninstalled(p *page, c containerd.Changes) {

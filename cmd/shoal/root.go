@@ -54,6 +54,7 @@ peers are absent, slow or lying.
 		a.layersCommand(),
 		a.prefetchCommand(),
 		a.containerdCommand(),
+		a.cleanupCommand(),
 		a.secretCommand(),
 		a.versionCommand(),
 	)

@@ -85,6 +85,37 @@ func watchCommand(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// untilLogCommand runs "untillog TEXT COMMAND...": it interrupts the command once it wrote
+// TEXT, which must be its ordinary end. Afterwards stderr is all that it wrote.
+func untilLogCommand(ts *testscript.TestScript, _ bool, args []string) {
+	path, err := exec.LookPath(args[1]) // testscript has put it into PATH
+	ts.Check(err)
+	command := exec.Command(path, args[2:]...)
+	command.Dir = ts.MkAbs(".")
+	command.Env = append(os.Environ(), "SHOAL_LISTEN="+ts.Getenv("SHOAL_LISTEN"))
+	reader, writer, err := os.Pipe()
+	ts.Check(err)
+	command.Stdout, command.Stderr = writer, writer
+	ts.Check(command.Start())
+	ts.Check(writer.Close())
+	var text strings.Builder
+	seen := false
+	for lines := bufio.NewScanner(reader); lines.Scan(); {
+		text.WriteString(lines.Text() + "\n")
+		if !seen && strings.Contains(lines.Text(), args[0]) {
+			seen = true
+			ts.Check(command.Process.Signal(os.Interrupt))
+		}
+	}
+	err = command.Wait()
+	if _, writeErr := ts.Stderr().Write([]byte(text.String())); writeErr != nil {
+		ts.Fatalf("%v", writeErr)
+	}
+	if err != nil || !seen {
+		ts.Fatalf("interrupted: %v, %s", err, &text)
+	}
+}
+
 func fakeDaemon(ctx context.Context, socket string, src *fakeSource, listening chan<- error) error {
 	server, err := admin.Listen(ctx, admin.Config{Socket: socket, Source: src, Prefetcher: src, Log: slog.New(slog.DiscardHandler), Now: src.now})
 	if listening != nil {
@@ -143,7 +174,8 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("exit code %d, want %d", got, want)
 				}
 			},
-			"watch": watchCommand,
+			"watch":    watchCommand,
+			"untillog": untilLogCommand,
 			// mode FILE PERMISSIONS checks a file's mode.
 			"mode": func(ts *testscript.TestScript, _ bool, args []string) {
 				info, err := os.Stat(ts.MkAbs(args[0]))

@@ -77,7 +77,7 @@ func Open(cfg Config) (*Store, error) {
 			return nil, fmt.Errorf("store folder %s cannot be made: %w", dir, err)
 		}
 	}
-	lock, err := s.fs.Lock(filepath.Join(cfg.Dir, "lock"))
+	lock, err := s.fs.Lock(filepath.Join(cfg.Dir, lockName))
 	if err != nil {
 		return nil, fmt.Errorf("store folder %s cannot be used: %w", cfg.Dir, err)
 	}
