@@ -1,0 +1,82 @@
+package deploy
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// folders are the only ones of the node that a container may see, and whether it may write.
+func folders() map[string]map[string]bool {
+	return map[string]map[string]bool{
+		"shoal": {
+			"/var/lib/shoal": true, "/etc/containerd": false, "/run/containerd": false, "/run/k3s/containerd": false,
+			"/etc/cri/conf.d/hosts":                                                   false,
+			"/var/lib/containerd/io.containerd.content.v1.content":                    false,
+			"/var/lib/rancher/k3s/agent/containerd/io.containerd.content.v1.content":  false,
+			"/var/lib/rancher/rke2/agent/containerd/io.containerd.content.v1.content": false,
+			"/var/lib/rancher/k3s/agent/etc/containerd":                               false,
+			"/var/lib/rancher/rke2/agent/etc/containerd":                              false,
+		},
+		"mirror": {
+			"/etc/containerd": true, "/etc/cri/conf.d/hosts": true,
+			"/var/lib/rancher/k3s/agent/etc/containerd": true, "/var/lib/rancher/rke2/agent/etc/containerd": true,
+		},
+		"cleanup": {"/etc/containerd": true, "/etc/cri/conf.d/hosts": true, "/var/lib": true},
+		"done":    {"/etc/containerd": true, "/etc/cri/conf.d/hosts": true, "/var/lib": true},
+	}
+}
+
+func TestNothingMoreThanNeeded(t *testing.T) {
+	for text := range pairs() {
+		for name, o := range chartObjects(t, text) {
+			kind := o.text("kind")
+			if strings.Contains(kind, "Role") || kind == "ServiceAccount" {
+				t.Errorf("%q makes %s: no right at the API is needed", text, name)
+			}
+			if kind == "DaemonSet" {
+				checkPod(t, name, o)
+			}
+		}
+	}
+}
+
+func checkPod(t *testing.T, name string, o object) {
+	t.Helper()
+	pod := o.in("spec", "template", "spec")
+	if pod.at("automountServiceAccountToken") != false || pod.at("enableServiceLinks") != false {
+		t.Errorf("%s: it has a token or links", name)
+	}
+	if pod.text("securityContext", "seccompProfile", "type") != "RuntimeDefault" {
+		t.Errorf("%s: no seccomp profile", name)
+	}
+	for _, key := range []string{"hostPID", "hostIPC"} {
+		if pod.at(key) != nil {
+			t.Errorf("%s: %s", name, key)
+		}
+	}
+	onNode := map[string]string{}
+	for _, v := range pod.list("volumes") {
+		if path := v.text("hostPath", "path"); path != "" {
+			onNode[v.text("name")] = path
+		}
+	}
+	for _, c := range containers(o) {
+		security := c.in("securityContext")
+		drop, _ := security.at("capabilities", "drop").([]any)
+		if security.at("allowPrivilegeEscalation") != false || security.at("readOnlyRootFilesystem") != true ||
+			!slices.Equal(drop, []any{"ALL"}) || security.at("capabilities", "add") != nil || security.at("privileged") != nil {
+			t.Errorf("%s, %s: %v", name, c.text("name"), security)
+		}
+		for _, m := range c.list("volumeMounts") {
+			path := onNode[m.text("name")]
+			mayWrite, known := folders()[c.text("name")][path]
+			if path != "" && (!known || !mayWrite && m.at("readOnly") != true) {
+				t.Errorf("%s, %s: mounts %s, read-only %v", name, c.text("name"), path, m.at("readOnly"))
+			}
+		}
+		if c.text("resources", "limits", "memory") == "" {
+			t.Errorf("%s, %s: no limit for memory", name, c.text("name"))
+		}
+	}
+}
