@@ -1,8 +1,8 @@
 package deploy
 
 import (
-	"fmt"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
