@@ -4,12 +4,15 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 //go:embed node.sh
@@ -33,11 +36,14 @@ func (l *lab) newNode(number int) (*node, error) {
 			return nil, err
 		}
 	}
-	return n, errors.Join(makeGroups(l.group, n.name), n.powerOn())
+	return n, n.powerOn()
 }
 
 func (n *node) powerOn() error {
 	l := n.lab
+	if err := makeGroups(l.group, n.name); err != nil {
+		return err
+	}
 	out, err := os.OpenFile(l.log(n.name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -57,7 +63,8 @@ func (n *node) powerOn() error {
 	return nil
 }
 
-// powerOff ends every process of the node at once.
+// powerOff ends every process of the node at once. Its cgroups go as well: a kubelet that finds
+// those of an earlier life asks for their containers for half a minute.
 func (n *node) powerOff() {
 	if n.init == nil {
 		return
@@ -65,6 +72,7 @@ func (n *node) powerOff() {
 	_ = syscall.Kill(-n.init.Process.Pid, syscall.SIGKILL)
 	_ = n.init.Wait()
 	n.init = nil
+	removeGroups(filepath.Join(n.lab.group, n.name))
 }
 
 // path is where a file of the running node is seen from here.
@@ -173,18 +181,29 @@ func makeGroups(group, node string) error {
 	return nil
 }
 
-// removeGroups removes a group and all below, the deepest first.
+// removeGroups removes a group and all below, the deepest first. The kernel lets go of a
+// group a moment after its last process.
 func removeGroups(group string) {
+	deadline := time.Now().Add(10 * time.Second)
 	for _, hierarchy := range controllers() {
-		var dirs []string
-		_ = filepath.WalkDir(filepath.Join(hierarchy, group), func(name string, entry os.DirEntry, err error) error {
-			if err == nil && entry.IsDir() {
-				dirs = append(dirs, name)
-			}
-			return nil
-		})
-		for i := len(dirs) - 1; i >= 0; i-- {
-			_ = os.Remove(dirs[i])
+		for !removeGroup(filepath.Join(hierarchy, group)) && time.Now().Before(deadline) {
+			time.Sleep(20 * time.Millisecond)
 		}
 	}
+}
+
+// removeGroup reports whether nothing is left.
+func removeGroup(top string) bool {
+	var dirs []string
+	_ = filepath.WalkDir(top, func(name string, entry os.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			dirs = append(dirs, name)
+		}
+		return nil
+	})
+	for _, dir := range slices.Backward(dirs) {
+		_ = os.Remove(dir)
+	}
+	_, err := os.Stat(top)
+	return errors.Is(err, fs.ErrNotExist)
 }
