@@ -144,8 +144,12 @@ func (n *Node) assign(registries []string, enforce bool) (byRoot map[string][]pl
 		switch {
 		case err != nil:
 			return nil, nil, err
-		case !found && registry == Default: // the last, where it hides nothing
-			p = place{roots[len(roots)-1], Default}
+		case !found && registry == Default:
+			root, err := n.lastRoot(roots)
+			if err != nil {
+				return nil, nil, err
+			}
+			p = place{root, Default}
 		case !found:
 			p = place{roots[0], ownFolders(registry)[0]}
 		case !p.own() && registry != Default:
@@ -158,6 +162,17 @@ func (n *Node) assign(registries []string, enforce bool) (byRoot map[string][]pl
 		byRoot[p.root] = append(byRoot[p.root], p)
 	}
 	return byRoot, covered, nil
+}
+
+// lastRoot is the last folder of folders that exists, else the first: behind it there is
+// nothing that Default would hide.
+func (n *Node) lastRoot(roots []string) (string, error) {
+	for _, root := range slices.Backward(roots) {
+		if exists, err := n.tree.Exists(root); exists || err != nil {
+			return root, err
+		}
+	}
+	return roots[0], nil
 }
 
 // asksShoal reports whether the hosts.toml of a folder asks the mirror first, or alone.

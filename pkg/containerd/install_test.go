@@ -298,6 +298,18 @@ func TestInstallBesideDefault(t *testing.T) {
 	wantList(t, "existing", codes(m.check().Findings))
 }
 
+// EKS names a second folder that is not there, and that a container would not see: nothing is
+// made in its place.
+func TestDefaultGoesToAFolderThatIsThere(t *testing.T) {
+	const eks = "version = 3\n[plugins.'io.containerd.cri.v1.images']\ndiscard_unpacked_layers = true\n" +
+		"[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/etc/containerd/certs.d:/etc/docker/certs.d'\n"
+	m := newMachine(t, files{mainFile: eks})
+	changes, err := m.open().Install(t.Context(), containerd.InstallRequest{Registries: []string{containerd.Default}})
+	if err != nil || len(changes.Changes) != 1 || changes.Changes[0].File != certsDir+"/_default/hosts.toml" {
+		t.Errorf("%+v, %v", changes, err)
+	}
+}
+
 // Of two folders, which only the older pull reads, the first that has the registry counts;
 // Default goes where it hides nothing.
 func TestInstallInTwoFolders(t *testing.T) {

@@ -40,6 +40,9 @@ func (l *lab) remember() error {
 	return nil
 }
 
+// errLeft says that a removal was not complete.
+var errLeft = errors.New("it should be gone")
+
 // untouched fails unless a node's folder is byte for byte as before Shoal, and nothing of
 // Shoal's is anywhere else.
 func (l *lab) untouched(n *node) error {
@@ -56,7 +59,7 @@ func (l *lab) untouched(n *node) error {
 			return err
 		}
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%s is left on %s: %v", name, n.name, err)
+			return fmt.Errorf("%s is left on %s: %w", name, n.name, errors.Join(err, errLeft))
 		}
 	}
 	return nil

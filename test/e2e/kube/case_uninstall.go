@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 )
 
 // gone waits until no daemon of Shoal is on the nodes that are up.
@@ -25,6 +27,10 @@ func (l *lab) cleaned(n *node) error {
 func uninstall(l *lab) (string, error) {
 	up, down := l.nodes[0], l.nodes[1]
 	down.powerOff()
+	lines, err := os.ReadFile(filepath.Join(down.disk, "etc-up", "containerd", "certs.d", registryAddress, "hosts.toml"))
+	if err != nil || !strings.Contains(string(lines), "shoal:begin") {
+		return "", fmt.Errorf("a node without power has no mirror left: %q, %w", lines, err)
+	}
 	if _, err := l.helm("uninstall", "shoal"); err != nil {
 		return "", err
 	}

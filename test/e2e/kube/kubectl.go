@@ -72,7 +72,7 @@ func (l *lab) create(p pod) error {
 	if p.account != "" {
 		spec["serviceAccountName"] = p.account
 	}
-	var secrets []any
+	secrets := make([]any, 0, len(p.secrets))
 	for _, s := range p.secrets {
 		secrets = append(secrets, map[string]any{"name": s})
 	}

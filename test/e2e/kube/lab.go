@@ -24,7 +24,8 @@ const (
 // patience is how long anything may take that takes seconds on an idle machine.
 const patience = 2 * time.Minute
 
-// A lab is a cluster in the sandbox. It belongs to one goroutine.
+// A lab is a cluster in the sandbox. One goroutine changes it; kubectl, helm and push may be
+// called from several.
 type lab struct {
 	ctx      context.Context //nolint:containedctx // that of the whole run
 	options  options
@@ -169,7 +170,7 @@ func (l *lab) down() {
 		_ = command.Wait()
 	}
 	if l.registry != nil {
-		l.registry.setDown(true)
+		_ = l.registry.setDown(true) // it goes with this process
 	}
 	removeGroups(l.group)
 }
@@ -193,7 +194,7 @@ func (l *lab) eventually(what string, check func() error) error {
 	}
 }
 
-// http is for what listens on the control plane's addresses.
+// get is for what listens on the control plane's addresses.
 func (l *lab) get(url string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(l.ctx, http.MethodGet, url, nil)
 	if err != nil {

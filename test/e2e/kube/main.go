@@ -96,12 +96,12 @@ func run(args []string) int {
 	if err != nil {
 		return complain(err, 2)
 	}
-	if os.Geteuid() != 0 {
-		return complain(errors.New("needs root: it makes namespaces and mounts"), 1)
-	}
 	if o.cached && !allBuilt(o.cache) {
 		_, _ = fmt.Fprintf(os.Stderr, "kube: skipped: %s does not hold all programs (make e2e-kube builds them)\n", o.cache)
 		return 0
+	}
+	if os.Geteuid() != 0 {
+		return complain(errors.New("needs root: it makes namespaces and mounts"), 1)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

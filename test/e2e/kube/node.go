@@ -169,8 +169,8 @@ func makeGroups(group, node string) error {
 				return err
 			}
 			for _, inherited := range []string{"cpuset.cpus", "cpuset.mems"} { // empty at first, under version 1
-				if text, err := os.ReadFile(filepath.Join(filepath.Dir(dir), inherited)); err == nil {
-					_ = os.WriteFile(filepath.Join(dir, inherited), text, 0o600)
+				if text, err := os.ReadFile(filepath.Join(filepath.Dir(dir), inherited)); err == nil { //nolint:gosec // the kernel's
+					_ = os.WriteFile(filepath.Join(dir, inherited), text, 0o600) //nolint:gosec // the kernel's
 				}
 			}
 			if filepath.Base(hierarchy) == "memory" {

@@ -26,10 +26,10 @@ const (
 type source struct {
 	name, module, version string
 	programs              []string // files that come of it
-	packages              []string // what is built; a main.go of its own if that has text
-	main                  string
-	flags                 string // of the linker
-	replace               []string
+	packages              []string // what is built
+	main                  string   // or the text of a program of one's own, without its first line
+	flags                 string   // of the linker
+	replace               []string // lines of go.mod
 }
 
 func sources() []source {
@@ -119,7 +119,7 @@ func build(ctx context.Context, o options, sandbox string) error {
 			return err
 		}
 	}
-	if err := e2e.PrepareTools(o.checkout, sandbox); err != nil { // Debian's packages, too
+	if err := e2e.PrepareTools(o.checkout, sandbox); err != nil { //nolint:contextcheck // builds as long as it takes; Debian's packages, too
 		return err
 	}
 	if err := debianPackages(ctx); err != nil {
@@ -152,18 +152,11 @@ func (s source) build(ctx context.Context, cache string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	mod := fmt.Sprintf("module %s-programs\n\ngo 1.26.0\n\nrequire %s %s\n", s.name, s.module, s.version)
-	for _, r := range s.replace {
-		mod += "replace " + r + "\n"
-	}
+	mod := fmt.Sprintf("module %s-programs\n\ngo 1.26.0\n\nrequire %s %s\nreplace (\n%s\n)\n", s.name, s.module, s.version, strings.Join(s.replace, "\n"))
 	file, text, packages := "main.go", "package main\n\n"+s.main, []string{"."}
 	if s.main == "" {
 		file, packages = "tools.go", s.packages
-		text = "//go:build tools\n\npackage tools\n\nimport (\n"
-		for _, p := range s.packages {
-			text += "\t_ \"" + p + "\"\n"
-		}
-		text += ")\n"
+		text = "//go:build tools\n\npackage tools\n\nimport (\n\t_ \"" + strings.Join(s.packages, "\"\n\t_ \"") + "\"\n)\n"
 	}
 	out := filepath.Join(cache, "bin") + string(filepath.Separator)
 	if len(s.programs) == 1 {

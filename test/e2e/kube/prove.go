@@ -159,7 +159,7 @@ func (l *lab) keepLogs() error {
 				return err
 			}
 			flat := strings.ReplaceAll(strings.TrimPrefix(name, l.sandbox+"/"), "/", "_")
-			return os.WriteFile(filepath.Join(to, flat), content, 0o600)
+			return os.WriteFile(filepath.Join(to, flat), content, 0o600) //nolint:gosec // where the user said
 		}))
 	}
 	_, _ = fmt.Fprintf(os.Stderr, "The logs are in %s.\n", to)
