@@ -105,8 +105,15 @@ func run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	prepare := func(sandbox string) error { return build(ctx, o, sandbox) }
+	group := "" // of the cgroups, outside the sandbox
+	prepare := func(sandbox string) error {
+		group = filepath.Base(sandbox)
+		return build(ctx, o, sandbox)
+	}
 	code, err := e2e.InSandbox(prepare, func() int { return prove(ctx, o) })
+	if group != "" { // whoever was killed inside could not do it
+		removeGroups(group)
+	}
 	if err != nil {
 		return complain(err, max(code, 1))
 	}
