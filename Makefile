@@ -35,6 +35,7 @@ test: unit e2e ## Unit tests, import rules and test/e2e (root; E2E=require makes
 
 unit: ## Unit tests with the race detector, in random order, and the import rules
 	go test -race -shuffle=on ./...
+	go test ./deploy/image
 	cd test/deploy && go test ./...
 
 e2e: build ## Many nodes in network namespaces with real containerd (root)

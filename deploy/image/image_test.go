@@ -49,9 +49,7 @@ func copySource(t *testing.T) string {
 
 // Whoever builds a release from its source gets its image, bit for bit.
 func TestTwoFoldersGiveTheSameImage(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the daemon twice")
-	}
+	skipUnderRace(t)
 	here := platforms()[:1]
 	t.Setenv("GOFLAGS", "-tags=of_whoever_builds")
 	var digests, archives [2]string
@@ -98,8 +96,16 @@ func testImage(t *testing.T) *image {
 	return made
 }
 
+func skipUnderRace(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("make unit runs it without the race detector, too")
+	}
+}
+
 // A registry that knows referrers names the list of modules for each platform's image.
 func TestPushed(t *testing.T) {
+	skipUnderRace(t)
 	out := t.TempDir()
 	if err := testImage(t).write(out); err != nil {
 		t.Fatal(err)
