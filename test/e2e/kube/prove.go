@@ -31,7 +31,7 @@ func cases() []testCase {
 		{"install", "helm install: the image comes from the registry, the mirror when the daemon is ready", install},
 		{"dns-bootstrap", "the nodes find each other through a headless Service and CoreDNS; the zone is the node's", dnsBootstrap},
 		{"least-privilege", "no capability, read-only root, seccomp, no token", leastPrivilege},
-		{"mirror-check", "shoal containerd check says yes, and that a stopped daemon's answer is missing", mirrorCheck},
+		{"mirror-check", "shoal containerd check says yes, and no for a port where Shoal is not", mirrorCheck},
 		{"by-tag", "a pod by tag; the second node's layers come from the first", byTag},
 		{"by-digest", "a pod by digest; the second node's layers come from the first", byDigest},
 		{"pull-always", "imagePullPolicy Always starts again without a byte of a layer", pullAlways},
