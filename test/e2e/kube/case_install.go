@@ -141,10 +141,14 @@ func mirrorCheck(l *lab) (string, error) {
 		if !strings.Contains(text, "Do pulls go through Shoal? yes") {
 			return "", errors.New(text)
 		}
+		// The daemon's container sees the same files, and the socket that a pull takes.
+		if _, err := l.inShoal(n, "shoal", "containerd", "check", "--probe", "-r", registryAddress); err != nil {
+			return "", err
+		}
 	}
 	_, err := l.inShoal(l.nodes[0], "mirror", "containerd", "check", "--root", "/host", "--listen", "127.0.0.1:1", "-o", "json")
 	if err == nil || !strings.Contains(err.Error(), "exit code 4") {
 		return "", fmt.Errorf("another port: %w", err)
 	}
-	return "yes on both nodes, exit code 4 for a port where Shoal is not", nil
+	return "yes on both nodes, proven by a pull through CRI, exit code 4 for a port where Shoal is not", nil
 }
