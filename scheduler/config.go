@@ -23,7 +23,7 @@ type Config struct {
 
 	AsksPerPeer int  // chunks of one blob asked of one peer at a time: 8; 2 where many peers have some
 	AsksMin     int  // chunks of one blob asked of all peers at a time, at least: 4
-	AsksMax     int  // and at most: 16
+	AsksMax     int  // and at most: 24
 	AsksAll     int  // and over all blobs, but two for each: 64
 	AskTimeMin  Time // an ask is given up no earlier than this: 2 s
 	AskTimeMax  Time // and no later: 15 s
@@ -73,7 +73,7 @@ func (c Config) WithDefaults() Config {
 	orDefault(&c.UploadsPerPeer, 8)
 	orDefault(&c.AsksPerPeer, 8)
 	orDefault(&c.AsksMin, 4)
-	orDefault(&c.AsksMax, max(16, c.AsksMin))
+	orDefault(&c.AsksMax, max(24, c.AsksMin))
 	orDefault(&c.AsksAll, max(64, c.AsksMax))
 	orDefault(&c.AskTimeMin, 2*second)
 	orDefault(&c.AskTimeMax, max(15*second, c.AskTimeMin))
