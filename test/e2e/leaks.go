@@ -78,8 +78,11 @@ func (d *Daemon) open() ([]string, error) {
 	return names, nil
 }
 
-// ofBlob reports whether a file is one of a blob in the daemon's store.
+// ofBlob reports whether a file is one of a blob in the daemon's store, or in containerd's content.
 func (d *Daemon) ofBlob(name string) bool {
+	if strings.HasPrefix(name, d.node.contentFolder()+"/blobs/") {
+		return true
+	}
 	in, ok := strings.CutPrefix(name, filepath.Join(d.node.dir, "shoal")+"/")
 	folder, _, _ := strings.Cut(in, "/")
 	return ok && (folder == "blobs" || folder == "partial" || folder == "chains")
