@@ -4,7 +4,7 @@
 //
 //	hostiled --hostile MODE --truth FOLDER serve --SETTING VALUE ...
 //
-// The settings are those of shoal serve, each with its value. FOLDER is where a registry
+// The settings are those of shoal serve, each with its value unless that is true. FOLDER is where a registry
 // keeps its blobs: what the liar knows. When it has stopped it prints how many lies it told.
 package main
 
@@ -62,18 +62,22 @@ func run(args []string) error {
 	return err
 }
 
-// readSettings reads what follows "serve".
+// readSettings reads what follows "serve". A setting without a value is true.
 func readSettings(args []string) (map[string][]string, error) {
-	if len(args)%2 != 1 || args[0] != "serve" {
-		return nil, fmt.Errorf("%q is not serve and settings with values", args)
+	if len(args) == 0 || args[0] != "serve" {
+		return nil, fmt.Errorf("%q is not serve and settings", args)
 	}
 	settings := make(map[string][]string)
-	for i := 1; i < len(args); i += 2 {
-		key, ok := strings.CutPrefix(args[i], "--")
+	for rest := args[1:]; len(rest) > 0; {
+		key, ok := strings.CutPrefix(rest[0], "--")
 		if !ok {
-			return nil, fmt.Errorf("%q is no setting", args[i])
+			return nil, fmt.Errorf("%q is no setting", rest[0])
 		}
-		settings[key] = append(settings[key], args[i+1])
+		value := "true"
+		if rest = rest[1:]; len(rest) > 0 && !strings.HasPrefix(rest[0], "--") {
+			value, rest = rest[0], rest[1:]
+		}
+		settings[key] = append(settings[key], value)
 	}
 	return settings, nil
 }
