@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/shoal-project/shoal/pkg/jsondepth"
 )
 
 // Limits on a config.json, which an operator or a tool of the registry's writes.
@@ -49,7 +51,7 @@ func Parse(content []byte) (File, error) {
 	if len(content) > FileMax {
 		return File{}, fmt.Errorf("%w: it is larger than %d bytes", ErrFile, FileMax)
 	}
-	if deep(content) {
+	if jsondepth.Exceeds(content, depthMax) {
 		return File{}, fmt.Errorf("%w: it is nested deeper than %d", ErrFile, depthMax)
 	}
 	var raw rawFile
@@ -93,28 +95,6 @@ func (r rawLogin) login() (Login, error) {
 		l.Name, l.Password = name, password
 	}
 	return l, l.check()
-}
-
-// deep reports whether the text is nested deeper than docker writes, counting brackets outside strings.
-func deep(text []byte) bool {
-	depth, quoted, escaped := 0, false, false
-	for _, c := range text {
-		switch {
-		case escaped:
-			escaped = false
-		case quoted:
-			escaped, quoted = c == '\\', c != '"'
-		case c == '"':
-			quoted = true
-		case c == '{' || c == '[':
-			if depth++; depth > depthMax {
-				return true
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return false
 }
 
 // validHelper reports whether the name can be the end of a program's: docker-credential-NAME.

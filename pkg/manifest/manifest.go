@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/jsondepth"
 )
 
 // Limits on what Parse accepts. The body's is the one that the distribution
@@ -258,25 +259,10 @@ func text(raw json.RawMessage) (string, error) {
 	return s, nil
 }
 
-// checkDepth refuses deep nesting before anything recursive reads the body. It counts
-// brackets outside strings and leaves the rest of the grammar to encoding/json.
+// checkDepth refuses deep nesting before anything recursive reads the body.
 func checkDepth(body []byte) error {
-	depth, quoted, escaped := 0, false, false
-	for _, c := range body {
-		switch {
-		case escaped:
-			escaped = false
-		case quoted:
-			escaped, quoted = c == '\\', c != '"'
-		case c == '"':
-			quoted = true
-		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
-				return fmt.Errorf("%w: nested deeper than %d", ErrManifest, maxDepth)
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
+	if jsondepth.Exceeds(body, maxDepth) {
+		return fmt.Errorf("%w: nested deeper than %d", ErrManifest, maxDepth)
 	}
 	return nil
 }
