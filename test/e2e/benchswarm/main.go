@@ -67,10 +67,7 @@ func run(args []string) int {
 		return 0
 	}
 	if err != nil {
-		return complain(err, 2)
-	}
-	if os.Geteuid() != 0 {
-		return complain(errors.New("needs root: it makes network namespaces and mounts"), 1)
+		return e2e.Complain("benchswarm", err, 2)
 	}
 	prepare := func(sandbox string) error {
 		_, _ = fmt.Fprintln(os.Stderr, "Building the daemon, and containerd if it is not there yet ...")
@@ -79,19 +76,5 @@ func run(args []string) int {
 		}
 		return e2e.PrepareProfiled(opts.checkout, sandbox)
 	}
-	code, err := e2e.InSandbox(prepare, func() int {
-		if err := measure(opts); err != nil {
-			return complain(err, 1)
-		}
-		return 0
-	})
-	if err != nil {
-		return complain(err, code)
-	}
-	return code
-}
-
-func complain(err error, code int) int {
-	_, _ = fmt.Fprintln(os.Stderr, "benchswarm:", err)
-	return code
+	return e2e.RunCommand("benchswarm", prepare, func() error { return measure(opts) })
 }

@@ -56,28 +56,11 @@ func run(args []string) int {
 		return 0
 	}
 	if err != nil {
-		return complain(err, 2)
-	}
-	if os.Geteuid() != 0 {
-		return complain(errors.New("needs root: it makes network namespaces and mounts"), 1)
+		return e2e.Complain("hostile", err, 2)
 	}
 	prepare := func(sandbox string) error {
 		_, _ = fmt.Fprintln(os.Stderr, "Building the daemons, and containerd if it is not there yet ...")
 		return errors.Join(e2e.PrepareTools(opts.checkout, sandbox), e2e.PrepareHostile(opts.checkout, sandbox))
 	}
-	code, err := e2e.InSandbox(prepare, func() int {
-		if err := newCampaign(opts).run(); err != nil {
-			return complain(err, 1)
-		}
-		return 0
-	})
-	if err != nil {
-		return complain(err, code)
-	}
-	return code
-}
-
-func complain(err error, code int) int {
-	_, _ = fmt.Fprintln(os.Stderr, "hostile:", err)
-	return code
+	return e2e.RunCommand("hostile", prepare, func() error { return newCampaign(opts).run() })
 }

@@ -94,14 +94,14 @@ func run(args []string) int {
 		return 0
 	}
 	if err != nil {
-		return complain(err, 2)
+		return e2e.Complain("kube", err, 2)
 	}
 	if o.cached && !allBuilt(o.cache) {
 		_, _ = fmt.Fprintf(os.Stderr, "kube: skipped: %s does not hold all programs (make e2e-kube builds them)\n", o.cache)
 		return 0
 	}
 	if os.Geteuid() != 0 {
-		return complain(errors.New("needs root: it makes namespaces and mounts"), 1)
+		return e2e.Complain("kube", errors.New("needs root: it makes namespaces and mounts"), 1)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -115,12 +115,7 @@ func run(args []string) int {
 		removeGroups(group)
 	}
 	if err != nil {
-		return complain(err, max(code, 1))
+		return e2e.Complain("kube", err, max(code, 1))
 	}
-	return code
-}
-
-func complain(err error, code int) int {
-	_, _ = fmt.Fprintln(os.Stderr, "kube:", err)
 	return code
 }

@@ -64,7 +64,7 @@ type result struct {
 func prove(ctx context.Context, o options) int {
 	var err error
 	if o.checkout, err = filepath.Abs(o.checkout); err != nil {
-		return complain(err, 1)
+		return e2e.Complain("kube", err, 1)
 	}
 	l := &lab{
 		ctx: ctx, options: o, sandbox: e2e.SandboxDir(), group: filepath.Base(e2e.SandboxDir()),
@@ -73,7 +73,7 @@ func prove(ctx context.Context, o options) int {
 	defer l.down()
 	began := time.Now()
 	if err := l.up(); err != nil {
-		return complain(errors.Join(err, l.keepLogs()), 1)
+		return e2e.Complain("kube", errors.Join(err, l.keepLogs()), 1)
 	}
 	_, _ = fmt.Fprintf(os.Stderr, "The cluster is up after %.1f s.\n", time.Since(began).Seconds())
 	var results []result
@@ -85,7 +85,7 @@ func prove(ctx context.Context, o options) int {
 		results = append(results, r)
 		line, err := json.Marshal(r)
 		if err != nil {
-			return complain(err, 1)
+			return e2e.Complain("kube", err, 1)
 		}
 		_, _ = fmt.Fprintln(os.Stdout, string(line))
 		if c.name == "install" && !r.OK {
@@ -95,7 +95,7 @@ func prove(ctx context.Context, o options) int {
 	writeTable(os.Stderr, results)
 	if slices.ContainsFunc(results, func(r result) bool { return !r.OK }) {
 		if err := l.keepLogs(); err != nil {
-			_ = complain(err, 1)
+			_ = e2e.Complain("kube", err, 1)
 		}
 		return 1
 	}
