@@ -93,7 +93,7 @@ func (m *Machine) doubt(s *swarm) {
 // adopt takes the chain that waits longest as the one that links are checked under.
 func (m *Machine) adopt(s *swarm) {
 	p := &s.proof
-	if !p.has && len(p.waiting) > 0 && s.mend.stage == mendNothing && !p.releasing && !s.mend.solo {
+	if !p.has && len(p.waiting) > 0 && !s.mend.active && !p.releasing && !s.mend.solo {
 		p.supplier, p.has = p.waiting[0], true
 		p.waiting = p.waiting[1:]
 		s.asks.lap.at = m.now
@@ -104,7 +104,7 @@ func (m *Machine) adopt(s *swarm) {
 // everything is linked the store is asked to close the chain.
 func (m *Machine) verify(s *swarm) {
 	p := &s.proof
-	if s.mend.stage != mendNothing || p.releasing {
+	if s.mend.active || p.releasing {
 		return
 	}
 	if m.allLinked(s) {

@@ -2,27 +2,20 @@ package scheduler
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 )
 
-// A mendStage says how a download whose digest did not come out is being put right.
-type mendStage uint8
-
-const (
-	mendNothing mendStage = iota
-	mendChain             // a peer may send a chain, whose links tell which chunk is wrong
-	mendAudit             // chunks from peers are read again, one after another
-)
-
 // mending is the repair of a download whose digest did not come out without a chain.
 type mending struct {
-	stage  mendStage
-	since  Time
+	active bool
+	since  Time              // of the latest mismatch
+	took   Time              // until the first: as long as another member needs to come as far
 	audits int               // under way, for whatever reason
 	sample []blob.ChunkIndex // to be audited next, the last first
-	each   int               // chunks of one sender in the sample
+	each   int               // chunks of one sender in the latest sample
 	found  bool              // one of the sample was wrong
 	drops  int               // how often everything from peers was dropped unaudited
 	rounds int               // how often the digest did not come out
@@ -35,8 +28,9 @@ const (
 	chainWait = second
 	maxAudits = 4 // at a time
 	maxDrops  = 3
-	// maxRounds is how often liars are looked for before the rest is read from upstream alone.
-	maxRounds = 3
+	// maxRounds is how often liars are looked for before the rest is read from upstream alone:
+	// samples that double come to an end sooner, unless new liars keep coming.
+	maxRounds = 8
 )
 
 // audit reads a chunk from upstream again.
@@ -50,12 +44,15 @@ func (m *Machine) audit(s *swarm, i blob.ChunkIndex) {
 // V chunks proven, so a chunk from a peer is wrong; if one peer sent them all it is that one.
 func (m *Machine) mismatched(s *swarm) {
 	suspects := s.senders()
-	s.mend.rounds++
+	d := &s.mend
+	if d.rounds++; d.rounds == 1 {
+		d.took = m.now - s.started
+	}
 	switch {
 	case len(suspects) == 0:
 		m.readAlone(s)
-	case s.mend.rounds > maxRounds && s.up.usable():
-		s.mend.solo = true
+	case d.rounds > maxRounds && s.up.usable():
+		d.solo = true
 		for _, id := range suspects {
 			m.dropFrom(s, id)
 		}
@@ -63,7 +60,7 @@ func (m *Machine) mismatched(s *swarm) {
 		m.quarantine(suspects[0], s.blob, "sent a blob that does not match its digest")
 		m.dropFrom(s, suspects[0])
 	default:
-		s.mend.stage, s.mend.since = mendChain, m.now
+		d.active, d.since = true, m.now
 	}
 }
 
@@ -105,7 +102,7 @@ func (m *Machine) readAlone(s *swarm) {
 		m.refute(s, false)
 	}
 	m.cancelEverything(s)
-	s.mend.solo, s.mend.reread, s.mend.stage = true, true, mendNothing
+	s.mend.solo, s.mend.reread, s.mend.active = true, true, false
 	for i := range s.n {
 		if s.chunks[i].state != missing {
 			m.drop(s, i)
@@ -116,24 +113,22 @@ func (m *Machine) readAlone(s *swarm) {
 // repair carries a mending on.
 func (m *Machine) repair(s *swarm) {
 	d := &s.mend
-	if d.stage == mendNothing {
-		return
-	}
-	if s.proof.has || len(s.proof.waiting) > 0 {
-		d.stage, d.sample = mendNothing, nil
-		return
-	}
-	if d.stage == mendChain && len(s.sorted) > 0 && !m.due(s, d.since+m.chainWait(s)) {
-		return
-	}
-	d.stage = mendAudit
-	if s.up.usable() {
+	switch {
+	case !d.active:
+	case s.proof.has || len(s.proof.waiting) > 0:
+		d.active, d.sample = false, nil
+	case s.up.usable():
 		m.auditSample(s)
-		return
+	case m.turnCame(s):
+		m.dropUnaudited(s)
 	}
-	// Without a registry nobody can be blamed: the same chunks from other peers may do.
-	d.stage = mendNothing
-	if d.drops++; d.drops > maxDrops {
+}
+
+// dropUnaudited drops what peers sent. Without a registry nobody can be blamed: the same chunks
+// from other peers may do.
+func (m *Machine) dropUnaudited(s *swarm) {
+	s.mend.active = false
+	if s.mend.drops++; s.mend.drops > maxDrops {
 		m.abandon(s, cmp.Or(s.up.refused, FaultNoSource))
 		return
 	}
@@ -142,13 +137,33 @@ func (m *Machine) repair(s *swarm) {
 	}
 }
 
-// chainWait is how long this node waits for somebody else to find out what is wrong. The
-// weightiest members look first: whoever has mended its blob has a chain for all.
-func (m *Machine) chainWait(s *swarm) Time {
-	m.arrange(s)
-	const turns = 4 // at most: names that somebody invented must not make anybody wait long
-	turn := Time(min(s.order.place/verifiers, turns))
-	return chainWait + turn*max(2*chainWait, (s.mend.since-s.started)/4)
+// turnCame reports whether this node need not wait any more for somebody else to find out what
+// is wrong: whoever has mended its blob has a chain for all. The weightiest members look first,
+// a few for what little the first sample costs, and one where a liar that is careful has a large
+// part of the blob read again. Then twice as many have their turn, and so on: a liar that makes
+// itself the weightiest wins one turn, and sixteen that do win five.
+func (m *Machine) turnCame(s *swarm) bool {
+	d := &s.mend
+	if len(s.sorted) == 0 {
+		return true
+	}
+	first := 1
+	if d.each == 0 {
+		first = verifiers
+	}
+	turn := Time(bits.Len(uint(s.heavier() / first)))
+	return m.due(s, d.since+chainWait+turn*max(2*chainWait, d.took))
+}
+
+// heavier is how many of the peers in session come before this node by weight.
+func (s *swarm) heavier() int {
+	own, n := rendezvous(s.order.self, wholeBlob), 0
+	for _, p := range s.sorted {
+		if p.weight > own && !p.seeder() {
+			n++
+		}
+	}
+	return n
 }
 
 // auditSample reads a few Q chunks of every sender again. When that finds nobody, twice as
@@ -157,12 +172,15 @@ func (m *Machine) auditSample(s *swarm) {
 	d := &s.mend
 	if len(d.sample) == 0 && d.audits == 0 {
 		if d.found {
-			d.stage, d.found, d.each = mendNothing, false, 0
+			d.active, d.found = false, false
+			return
+		}
+		if !m.turnCame(s) {
 			return
 		}
 		d.each = max(1, 2*d.each)
 		if d.sample = s.sampleSenders(d.each); len(d.sample) == 0 {
-			d.stage, d.each = mendNothing, 0
+			d.active = false
 			return
 		}
 	}
@@ -221,7 +239,7 @@ func (m *Machine) chunkAudited(s *swarm, ev ChunkAudited) {
 	}
 	m.prefixChanged(s, ev.Chunk)
 	m.quarantine(sender, s.blob, "sent a chunk that differs from the registry's")
-	if s.mend.stage == mendAudit {
+	if s.mend.active {
 		m.dropFrom(s, sender)
 		s.mend.found = true
 	}

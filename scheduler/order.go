@@ -18,7 +18,6 @@ type order struct {
 	stale  bool   // the peers in session changed
 	until  Time   // when a peer that is passed over stands in the line again; never: none is
 	reader bool   // this node shares the reads
-	place  int    // of this node among all members by weight
 	least  uint64 // weight of the last who shares them
 	ranks  []rank // of this node for each run
 
@@ -103,7 +102,6 @@ func (m *Machine) chooseReaders(s *swarm) {
 	weights = append(weights, own)
 	slices.Sort(weights)
 	slices.Reverse(weights)
-	o.place = slices.Index(weights, own)
 	least := func(count int) uint64 { return weights[min(count, len(weights))-1] }
 	s.cutRuns(min(m.readers(s), len(weights)))
 	reads, verifies := least(m.readers(s)), least(min(verifiers, max(1, len(weights)/verifierOf)))

@@ -50,7 +50,7 @@ func (m *Machine) giveUp(s *swarm) {
 		}
 		m.wakeAt(s, at)
 	}
-	if s.missing == 0 && s.mend.stage == mendNothing || len(u.reads) > 0 {
+	if s.missing == 0 && !s.mend.active || len(u.reads) > 0 {
 		return
 	}
 	why, since := u.refused, max(u.refusedAt, s.started)
