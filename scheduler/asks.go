@@ -49,6 +49,9 @@ func (m *Machine) ask(s *swarm) {
 		s.asks.window = min(2*m.cfg.AsksMin, m.cfg.AsksMax) * windowUnit
 	}
 	m.arrange(s) // it says whether this node verifies
+	if s.order.until != never {
+		m.wakeAt(s, s.order.until)
+	}
 	choose := m.rarest
 	if s.proof.has {
 		choose = m.alongLine
@@ -254,8 +257,7 @@ func (b *best) add(now Time, bytes int64) {
 // measure learns from an answer how fast peer and swarm are.
 func (m *Machine) measure(s *swarm, a *ask) {
 	p, took := a.peer, max(m.now-a.at, millisecond)
-	p.strikes, p.refusals, p.failing = 0, 0, never
-	m.recount(s, p)
+	m.delivered(s, p)
 	rate := max(1, int64(s.geometry.Length(a.chunk))*int64(second)/int64(took))
 	if p.rate > 0 {
 		rate = max(1, (3*p.rate+rate)/4)

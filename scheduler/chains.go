@@ -21,10 +21,11 @@ type proof struct {
 	waiting  []PeerID
 	refuted  map[PeerID]bool // whose chains are not believed any more
 	checks   map[check]bool
-	linked   int      // links that hold under the chain
-	broken   int      // links that did not, without an audit
-	audited  bool     // the chain's one audit is spent
-	convicts []PeerID // who sent bytes that proven links refuse, to be quarantined
+	linked   int             // links that hold under the chain
+	broken   int             // links that did not, without an audit
+	breakers map[PeerID]bool // who sent what they refused
+	audited  bool            // the chain's one audit is spent
+	convicts []PeerID        // who sent bytes that proven links refuse, to be quarantined
 
 	prefix    prefix
 	releasing bool
@@ -40,12 +41,13 @@ type prefix struct {
 }
 
 const (
-	// maxChains bounds the chains of one blob that are remembered.
-	maxChains = 8
+	// MaxChains bounds the chains of one blob that are remembered: liars have theirs before
+	// anybody has a true one, and many of them must not leave it no room.
+	MaxChains = 32
 	// maxRefuted bounds how many suppliers may turn out wrong before chains are not tried any more.
 	maxRefuted = 64
 	// maxBroken is how many links of one chain may fail without an audit before it is
-	// not believed any more, if they are many of all that were checked.
+	// not believed any more, if they are many of all that were checked and as many peers sent them.
 	maxBroken = 3
 	// maxReleases is how often the store may refuse to close the chain before everything
 	// is read anew.
@@ -53,7 +55,7 @@ const (
 )
 
 func newProof() proof {
-	return proof{refuted: map[PeerID]bool{}, checks: map[check]bool{}}
+	return proof{refuted: map[PeerID]bool{}, checks: map[check]bool{}, breakers: map[PeerID]bool{}}
 }
 
 func (p *proof) dropWaiting(id PeerID) {
@@ -64,13 +66,14 @@ func (p *proof) dropWaiting(id PeerID) {
 func (m *Machine) chainArrived(s *swarm, from PeerID) {
 	p := &s.proof
 	if q := s.peers[from]; q != nil && q.doubted && !p.refuted[from] {
-		q.doubted = false
-		m.recount(s, q)
+		if q.doubted = false; q.counts() {
+			m.cover(s, q)
+		}
 	}
 	if p.refuted[from] || p.has && p.supplier == from || slices.Contains(p.waiting, from) || m.refused(from) {
 		return
 	}
-	if len(p.waiting)+1 >= maxChains || len(p.refuted) >= maxRefuted {
+	if len(p.waiting)+1 >= MaxChains || len(p.refuted) >= maxRefuted {
 		return
 	}
 	p.waiting = append(p.waiting, from)
@@ -83,9 +86,10 @@ func (m *Machine) doubt(s *swarm) {
 	}
 	for _, p := range s.sorted {
 		if p.seeder() && !p.doubted && m.due(s, p.seederAt+chainDue) {
-			m.discount(s, p)
-			p.doubted = true
-			s.dirty = true
+			if p.counts() {
+				m.uncover(s, p)
+			}
+			p.doubted, s.dirty = true, true
 		}
 	}
 }
@@ -192,8 +196,8 @@ func (m *Machine) linkChecked(s *swarm, ev LinkChecked) {
 	case ev.Holds:
 		s.setLinked(ev.Chunk, true)
 		p.linked++
-	case c.state == registry:
-		m.refute(s, true) // these bytes are the registry's
+	case c.state == registry, c.state == verified:
+		m.refute(s, c.state == registry) // these bytes are the registry's
 	default:
 		m.suspect(s, ev.Chunk)
 	}
@@ -237,12 +241,26 @@ func (m *Machine) dropSuspect(s *swarm, i blob.ChunkIndex) {
 	if p.has && s.chunks[i].accused == "" {
 		s.chunks[i].accused = s.chunks[i].sender
 	}
-	s.avoidPeer(i, s.chunks[i].sender)
+	sender := s.chunks[i].sender
+	s.avoidPeer(i, sender)
 	m.drop(s, i)
 	p.broken++
-	if p.has && p.broken >= maxBroken && 4*p.broken > p.linked {
+	p.breakers[sender] = true
+	if p.has && p.broken >= maxBroken && 4*p.broken > p.linked && len(p.breakers) >= min(maxBroken, s.suppliers()) {
 		m.refute(s, false)
 	}
+}
+
+// suppliers is how many peers sent what is not proven or was refused: where there are but one or
+// two, they are all that a lie of the chain's can show in.
+func (s *swarm) suppliers() int {
+	n := len(s.proof.breakers)
+	for _, id := range s.senders() {
+		if id != "" && !s.proof.breakers[id] {
+			n++
+		}
+	}
+	return n
 }
 
 // refute drops the chain that is being checked and every verdict under it. The supplier
@@ -253,6 +271,7 @@ func (m *Machine) refute(s *swarm, blame bool) {
 	m.do(DropChain{Blob: s.blob, Supplier: supplier})
 	p.refuted[supplier] = true
 	p.has, p.supplier, p.linked, p.broken, p.audited = false, "", 0, 0, false
+	clear(p.breakers)
 	for i := range s.n {
 		c := &s.chunks[i]
 		s.setLinked(i, c.state == verified)

@@ -20,6 +20,9 @@ type claims struct {
 // bringing a chunk before its word does not buy time any more.
 const maxIdleClaims = 8
 
+// maxCuts is how many reads of this node's a peer may cut short without delivering anything.
+const maxCuts = 2
+
 func newClaims(n blob.ChunkIndex) claims {
 	return claims{chunks: blob.NewBitset(n), shared: blob.NewBitset(n), until: never, stale: true}
 }
@@ -69,8 +72,10 @@ func (m *Machine) yieldTo(s *swarm, p *peer, x Span) {
 			continue
 		}
 		switch {
-		case x.First > r.next:
+		case x.First > r.next && p.cuts < maxCuts:
+			p.cuts++
 			s.cutRead(r, x.First)
+		case x.First > r.next:
 		case s.before(p, s.runOf(x.First)):
 			m.cancelRead(s, r)
 		}
@@ -99,7 +104,11 @@ func (m *Machine) claimed(s *swarm) blob.Bitset {
 	patience := m.patience(s)
 	for _, p := range s.sorted {
 		end := p.lastFresh + patience
-		if len(p.reads) == 0 || end <= m.now {
+		if len(p.reads) == 0 {
+			continue
+		}
+		if end <= m.now {
+			s.up.idleSince = max(s.up.idleSince, end) // for others to read, but not for all at once
 			continue
 		}
 		c.until = min(c.until, end)

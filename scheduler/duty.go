@@ -95,16 +95,37 @@ func (m *Machine) readLimit(s *swarm) int {
 // roomToRead reports whether this node may begin one more read. A swarm that may not is
 // planned anew once there is room.
 func (m *Machine) roomToRead(s *swarm) bool {
-	s.starved = m.readsUnderWay() >= m.cfg.ReadsAll
+	s.starved = !m.hasRoom(s)
 	return !s.starved
 }
 
-func (m *Machine) readsUnderWay() int {
-	n := 0
-	for _, s := range m.order {
-		n += s.up.busy()
+// hasRoom reports whether one more read of the blob fits among those of all. What no client
+// waits for takes nothing from what one does: for that there is as much room again.
+func (m *Machine) hasRoom(s *swarm) bool {
+	const again = 2
+	all, waited := 0, 0
+	for _, o := range m.order {
+		n := o.up.busy()
+		if all += n; o.waitedFrom != never {
+			waited += n
+		}
 	}
-	return n
+	if s.waitedFrom != never {
+		return waited < m.cfg.ReadsAll && all < again*m.cfg.ReadsAll
+	}
+	return all < m.cfg.ReadsAll
+}
+
+// nextStarved is the swarm that may read now after others left it no room: the one whose client
+// waits longest, or else the oldest; -1 for none.
+func (m *Machine) nextStarved() int {
+	best := -1
+	for at, s := range m.order {
+		if s.starved && (best < 0 || s.waitedFrom < m.order[best].waitedFrom) && m.hasRoom(s) {
+			best = at
+		}
+	}
+	return best
 }
 
 // mayRead reports whether this node takes part in reading: it is one of the readers, or

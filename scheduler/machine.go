@@ -94,7 +94,7 @@ func (m *Machine) stepPeer(ev Event) {
 	case PeerReads:
 		m.on(ev.Blob, func(s *swarm) { m.peerReads(s, ev) })
 	case PeersTold:
-		m.on(ev.Blob, func(s *swarm) { m.learn(s, ev.Peers) })
+		m.on(ev.Blob, func(s *swarm) { m.learn(s, ev.Peer, ev.Peers) })
 	case PeerAsked:
 		m.on(ev.Blob, func(s *swarm) { m.peerAsked(s, ev) })
 	case PeerCancelled:
@@ -163,9 +163,10 @@ func (m *Machine) download(d blob.Digest, f func(*swarm)) {
 // sessions (a quarantine does), so it looks again until all is quiet.
 func (m *Machine) settle() {
 	for {
-		at := slices.IndexFunc(m.order, func(s *swarm) bool {
-			return s.dirty || s.starved && m.readsUnderWay() < m.cfg.ReadsAll
-		})
+		at := slices.IndexFunc(m.order, func(s *swarm) bool { return s.dirty })
+		if at < 0 {
+			at = m.nextStarved()
+		}
 		if at < 0 {
 			break
 		}

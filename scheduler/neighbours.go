@@ -18,6 +18,9 @@ const (
 	lookupTimeout  = 60 * second
 	// enoughPeers is how many sessions make another DHT lookup needless.
 	enoughPeers = 8
+	// dry is how many times the patience with one peer a swarm may bring nothing before the DHT is
+	// asked for others.
+	dry = 3
 )
 
 // Peer exchange. In its first moments a swarm grows fast, and everybody wants to know all.
@@ -34,6 +37,7 @@ type candidate struct {
 	id     PeerID
 	seed   uint64 // of its rendezvous hash for the blob
 	weight uint64 // for the whole blob
+	teller PeerID // who named it; empty: the DHT, or another layer's swarm
 	since  Time   // when a session began to be opened
 }
 
@@ -127,11 +131,17 @@ func (m *Machine) membersCounted(n int) {
 // lookUp asks the DHT for peers, at once and then ever more rarely while there are few.
 func (m *Machine) lookUp(s *swarm) {
 	h := &s.hood
-	if m.members == 0 || len(s.sorted) >= min(enoughPeers, m.cfg.Neighbours, m.members) {
+	if m.members == 0 {
 		return
 	}
-	if m.now < h.lookAt {
-		m.wakeAt(s, h.lookAt)
+	at := h.lookAt
+	if len(s.sorted) >= min(enoughPeers, m.cfg.Neighbours, m.members) {
+		if len(s.sorted) >= m.members {
+			return
+		}
+		at = max(at, s.started+dry*m.patience(s), s.lastGain+dry*m.patience(s)) // they may be liars who name but each other
+	}
+	if !m.due(s, at) {
 		return
 	}
 	h.looking = true
@@ -144,7 +154,7 @@ func (m *Machine) lookUp(s *swarm) {
 // peersFound takes what the DHT said. A crowd that starts together finds nobody at
 // first, because no record has arrived yet: the second look comes soon.
 func (m *Machine) peersFound(s *swarm, ev PeersFound) {
-	m.learn(s, ev.Peers)
+	m.learn(s, "", ev.Peers)
 	if !ev.Done || s.proven || !s.hood.looking {
 		return
 	}
@@ -157,9 +167,11 @@ func (m *Machine) peersFound(s *swarm, ev PeersFound) {
 	h.lookAt = m.now + min(pause, 30*second)
 }
 
-// learn remembers candidates, whoever named them.
-func (m *Machine) learn(s *swarm, ids []PeerID) {
-	if s.proven {
+// learn remembers candidates. A peer is not listened to when most of those that it named so
+// far could not be reached.
+func (m *Machine) learn(s *swarm, teller PeerID, ids []PeerID) {
+	p := s.peers[teller]
+	if s.proven || p != nil && p.boasts() {
 		return
 	}
 	h := &s.hood
@@ -173,10 +185,31 @@ func (m *Machine) learn(s *swarm, ids []PeerID) {
 				at := m.random.IntN(len(h.known))
 				h.known = slices.Delete(h.known, at, at+1)
 			}
-			h.known = append(h.known, newCandidate(s.blob, id))
+			c := newCandidate(s.blob, id)
+			c.teller = teller
+			h.known = append(h.known, c)
 			h.grewAt = m.now
 			s.order.stale = true
 		}
+	}
+}
+
+// reached and unreached keep account of what came of the names that a peer told.
+func (m *Machine) reached(s *swarm, id PeerID) {
+	if c, ok := s.hood.connecting[id]; ok && s.peers[c.teller] != nil {
+		s.peers[c.teller].reached++
+	}
+}
+
+func (m *Machine) unreached(s *swarm, id PeerID) {
+	c, ok := s.hood.connecting[id]
+	p := s.peers[c.teller]
+	if !ok || p == nil {
+		return
+	}
+	if p.unreached++; p.boasts() {
+		s.hood.known = slices.DeleteFunc(s.hood.known, func(c candidate) bool { return c.teller == p.id })
+		s.order.stale = true
 	}
 }
 
@@ -190,7 +223,7 @@ func (m *Machine) learnFromSiblings(s *swarm) {
 			continue
 		}
 		for _, p := range o.sorted {
-			m.learn(s, []PeerID{p.id})
+			m.learn(s, "", []PeerID{p.id})
 		}
 	}
 }
@@ -206,6 +239,7 @@ func (m *Machine) connect(s *swarm) {
 	h := &s.hood
 	for id, c := range h.connecting {
 		if at := c.since + connectTimeout; at <= m.now {
+			m.unreached(s, id)
 			delete(h.connecting, id)
 			s.order.stale = true
 		} else {

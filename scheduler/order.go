@@ -38,6 +38,8 @@ const (
 	// chain: so one soon is.
 	verifiers  = 3
 	verifierOf = 4
+	// soonHere is how long a name counts as a member while a session is being opened.
+	soonHere = 2 * second
 	// successors are told at once of what they may hand on.
 	successors = 3
 )
@@ -64,7 +66,7 @@ func (m *Machine) arrange(s *swarm) {
 	for _, p := range o.line {
 		p.between = between
 		switch {
-		case p.seeder(), p.discounted:
+		case p.seeder(), !p.counts():
 		case p.skipUntil > m.now:
 			o.until = min(o.until, p.skipUntil)
 		default:
@@ -96,7 +98,10 @@ func (m *Machine) chooseReaders(s *swarm) {
 		}
 	}
 	for _, c := range s.hood.connecting {
-		weights = append(weights, c.weight)
+		if at := c.since + soonHere; m.now < at {
+			weights = append(weights, c.weight)
+			o.until = min(o.until, at)
+		}
 	}
 	own := rendezvous(o.self, wholeBlob)
 	weights = append(weights, own)

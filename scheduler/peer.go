@@ -22,12 +22,10 @@ type peer struct {
 	has        blob.Bitset
 	count      blob.ChunkIndex // chunks in has
 	suffix     blob.ChunkIndex // it has every chunk from here on
-	discounted bool            // what it has does not count: it does not deliver
 
-	reads      []Span // what it says it reads from upstream
-	readsAt    Time   // since when
-	lastFresh  Time   // when it last told a chunk that nobody known had, or began to read
-	idleClaims int    // how often it changed what it reads since
+	reads     []Span // what it says it reads from upstream
+	readsAt   Time   // since when
+	lastFresh Time   // when it last told a chunk that nobody known had, or began to read
 
 	reader    bool            // it shares the reads of the blob
 	verifier  bool            // it is served first while there is no chain
@@ -37,15 +35,12 @@ type peer struct {
 	movedAt   Time            // when suffix last fell
 	skipUntil Time            // it held up the line: it is passed over before
 
-	asks      int   // outstanding
-	rate      int64 // bytes a second, smoothed; 0: not measured
-	restUntil Time  // it was busy or slow: ask nothing before
-	refusals  int   // busy answers in a row
-	strikes   int   // asks in a row that it did not answer
-	failing   Time  // since when it only refuses or is silent; never: it does not
+	record
+	asks     int   // outstanding
+	rate     int64 // bytes a second, smoothed; 0: not measured
+	refusals int   // busy answers in a row
 
 	seederAt  Time // since when it says that it has all
-	doubted   bool // it says that it has all, and sent no chain
 	chainSent bool
 	toldAt    Time // of peer exchange
 	toldUpTo  int  // joins that it was told of
@@ -68,6 +63,7 @@ func (m *Machine) peerJoined(ev PeerJoined) {
 	if old := s.peers[ev.Peer]; old != nil {
 		m.forget(s, old)
 	}
+	m.reached(s, ev.Peer)
 	s.hood.drop(ev.Peer)
 	delete(s.hood.avoid, ev.Peer)
 	c := newCandidate(s.blob, ev.Peer)
@@ -78,7 +74,7 @@ func (m *Machine) peerJoined(ev PeerJoined) {
 	s.joins++
 	p := &peer{
 		id: ev.Peer, zone: ev.Zone, seed: c.seed, weight: c.weight, place: rendezvous(c.seed, onRing), joined: m.now, lastFresh: m.now, movedAt: m.now,
-		order: s.joins, has: blob.NewBitset(s.n), suffix: s.n, lapFrom: s.n, failing: never, toldAt: -never,
+		order: s.joins, has: blob.NewBitset(s.n), suffix: s.n, lapFrom: s.n, record: s.recall(ev.Peer), toldAt: -never,
 	}
 	at, _ := s.findPeer(ev.Peer)
 	s.sorted = slices.Insert(s.sorted, at, p)
@@ -122,6 +118,8 @@ func (m *Machine) turnAway(s *swarm, id PeerID) {
 func (m *Machine) peerLeft(s *swarm, ev PeerLeft) {
 	if p := s.peers[ev.Peer]; p != nil {
 		m.forget(s, p)
+	} else if ev.Why != FaultCancelled {
+		m.unreached(s, ev.Peer)
 	}
 	s.hood.drop(ev.Peer)
 	s.order.stale = true
@@ -132,12 +130,18 @@ func (m *Machine) peerLeft(s *swarm, ev PeerLeft) {
 
 // forget takes a peer out of the swarm; its asks and uploads are over.
 func (m *Machine) forget(s *swarm, p *peer) {
+	m.keepRecord(s, p)
 	for _, a := range slices.Clone(s.asks.open) {
 		if a.peer == p {
 			s.closeAsk(a)
 		}
 	}
-	m.discount(s, p)
+	if p.counts() {
+		m.uncover(s, p)
+	}
+	if len(p.reads) > 0 {
+		s.up.idleSince = m.now // whoever reads that instead: not all at once
+	}
 	at, _ := s.findPeer(p.id)
 	s.sorted = slices.Delete(s.sorted, at, at+1)
 	delete(s.peers, p.id)
@@ -179,7 +183,7 @@ func (m *Machine) peerHas(s *swarm, ev PeerHas) {
 				continue
 			}
 			news = news || s.holders[i] == 0 && s.chunks[i].state == missing
-			if !p.discounted {
+			if p.counts() {
 				m.addHolder(s, i)
 			}
 		}
@@ -188,7 +192,7 @@ func (m *Machine) peerHas(s *swarm, ev PeerHas) {
 		p.suffix--
 		p.movedAt = m.now
 	}
-	if news && !p.discounted {
+	if news && p.counts() {
 		m.fresh(s, p)
 	}
 	if p.seeder() {
@@ -206,26 +210,54 @@ func (m *Machine) addHolder(s *swarm, i blob.ChunkIndex) {
 	}
 }
 
-// discount has what a peer holds not count any more.
-func (m *Machine) discount(s *swarm, p *peer) {
-	if p.discounted || s.proven {
+// counts reports whether what a peer says that it holds is relied on.
+func (p *peer) counts() bool { return !p.discounted && !p.doubted }
+
+// uncover takes a peer off the holders of what it has. What only it had is anybody's to read, but
+// not everybody's at once.
+func (m *Machine) uncover(s *swarm, p *peer) {
+	s.order.stale = true
+	if s.proven {
 		return
 	}
-	p.discounted, s.order.stale = true, true
 	for i := range p.has.All() {
 		if s.holders[i]--; s.holders[i] == 0 {
 			s.covered.Remove(i)
+			s.up.idleSince = m.now
 		}
 	}
 }
 
-// recount has what a peer holds count again.
-func (m *Machine) recount(s *swarm, p *peer) {
-	if !p.discounted || p.doubted {
-		return
-	}
-	p.discounted, s.order.stale = false, true
+// cover puts a peer among the holders of what it has.
+func (m *Machine) cover(s *swarm, p *peer) {
+	s.order.stale = true
 	for i := range p.has.All() {
 		m.addHolder(s, i)
+	}
+}
+
+// discount has what a peer holds not count any more, until it has delivered: one chunk the first
+// time, then twice as many each time.
+func (m *Machine) discount(s *swarm, p *peer) {
+	if p.discounted || s.proven {
+		return
+	}
+	if p.counts() {
+		m.uncover(s, p)
+	}
+	p.discounted = true
+	p.owed = 1 << min(p.discounts, maxDiscounts)
+	p.discounts++
+}
+
+// delivered has a chunk count for the peer that sent it.
+func (m *Machine) delivered(s *swarm, p *peer) {
+	p.strikes, p.refusals, p.failing, p.cuts = 0, 0, never, 0
+	if p.owed--; p.owed > 0 || !p.discounted {
+		return
+	}
+	p.discounted = false
+	if p.counts() {
+		m.cover(s, p)
 	}
 }

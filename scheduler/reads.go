@@ -90,6 +90,13 @@ func (m *Machine) upstreamWhole(s *swarm) {
 // read decides what to read from the registry now.
 func (m *Machine) read(s *swarm) {
 	m.endStalled(s)
+	if s.missing == 0 {
+		for _, r := range s.up.reads {
+			if r.next < r.end { // peers brought what it was for
+				m.cancelRead(s, r)
+			}
+		}
+	}
 	if !s.up.usable() || s.missing == 0 {
 		return
 	}

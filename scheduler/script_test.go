@@ -16,7 +16,7 @@ import (
 // A script drives one Machine with the verbs below and shows what it does. Peers are
 // named by letters; blobs too (blob=, x when left out). Chunks are written 0-3,7 or all.
 //
-//	new [members=n] [neighbours=n] [readers=n] [reads-all=n] [asks-all=n] [uploads=n] [zone=z]
+//	new [members=n] [neighbours=n] [readers=n] [reads-all=n] [asks-all=n] [asks-max=n] [uploads=n] [queue=n] [zone=z]
 //	start [size=1MiB] [image=i] [no-upstream] [clients-only] [r=..] [v=..] [q=..]
 //	held, lost, upstream, whole, client, client-left, proven
 //	members n, found A,B [done], joined A,B [zone=z], left A [why=transient], told A peers=B,C, misbehaved A
@@ -45,7 +45,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "new":
 		cfg := scheduler.Config{
 			Self: "me", Seed: 1, Zone: l.arg("zone", ""), Neighbours: l.number("neighbours", 0), Readers: l.number("readers", 0),
-			ReadsAll: l.number("reads-all", 0), AsksAll: l.number("asks-all", 0), Uploads: l.number("uploads", 0),
+			ReadsAll: l.number("reads-all", 0), AsksAll: l.number("asks-all", 0), AsksMax: l.number("asks-max", 0),
+			Uploads: l.number("uploads", 0), UploadQueue: l.number("queue", 0),
 		}
 		s.m, s.now, s.chunks = scheduler.New(cfg), 0, map[blob.Digest]blob.ChunkIndex{}
 		return s.step(scheduler.MembersCounted{Members: l.number("members", 0)})

@@ -41,7 +41,7 @@ func (m *Machine) expireAsks(s *swarm) {
 		m.cancelAsk(s, a)
 		s.asks.window = max(s.asks.window/2, m.cfg.AsksMin*windowUnit)
 		p.strikes++
-		p.restUntil = m.now + second<<min(p.strikes-1, 3)
+		p.restUntil = m.now + rest(p.strikes)
 		m.failed(s, p)
 		if p.strikes >= maxStrikes || p.rate == 0 && p.strikes >= maxStrikes-1 {
 			m.letBe(s, p)

@@ -64,25 +64,27 @@ type swarm struct {
 	covered blob.Bitset
 	joins   int
 
-	order  order
-	hood   neighbourhood
-	asks   asks
-	up     upstream
-	runs   []run           // by their first chunks
-	run    blob.ChunkIndex // chunks in one
-	claims claims
-	proof  proof
-	mend   mending
-	tells  tells
+	order   order
+	hood    neighbourhood
+	records map[PeerID]record // of peers that left
+	asks    asks
+	up      upstream
+	runs    []run           // by their first chunks
+	run     blob.ChunkIndex // chunks in one
+	claims  claims
+	proof   proof
+	mend    mending
+	tells   tells
 }
 
 func (m *Machine) newSwarm(d blob.Digest, g blob.Geometry) *swarm {
 	s := &swarm{
 		blob: d, geometry: g, n: g.Chunks(), started: m.now, lastGain: m.now, wake: never, dirty: true, waitedFrom: never,
-		peers: map[PeerID]*peer{},
-		order: newOrder(d, m.cfg.Self),
-		hood:  newNeighbourhood(m.now),
-		tells: newTells(),
+		peers:   map[PeerID]*peer{},
+		order:   newOrder(d, m.cfg.Self),
+		hood:    newNeighbourhood(m.now),
+		records: map[PeerID]record{},
+		tells:   newTells(),
 	}
 	m.swarms[d] = s
 	m.order = append(m.order, s)
@@ -156,7 +158,7 @@ func (m *Machine) becomeSeeder(s *swarm) {
 	s.servable = blob.FullBitset(s.n)
 	s.wanted, s.unlinked, s.covered, s.holders = blob.Bitset{}, blob.Bitset{}, blob.Bitset{}, nil
 	s.proof, s.mend, s.up, s.asks, s.claims = proof{}, mending{}, upstream{}, asks{}, claims{}
-	s.hood = newNeighbourhood(m.now)
+	s.hood, s.records = newNeighbourhood(m.now), nil
 	m.do(Announce{Key: s.blob})
 	for _, p := range slices.Clone(s.sorted) {
 		m.leaveSeeder(s, p)

@@ -85,7 +85,7 @@ func (m *Machine) peerAsked(s *swarm, ev PeerAsked) {
 	u := &m.uploads
 	// Every ask has one answer, so one that repeats another under way has its own.
 	twice := slices.Contains(u.queue, x) || slices.Contains(u.active, x)
-	if twice || !s.servable.Has(ev.Chunk) || len(u.queue) >= m.cfg.UploadQueue || u.ofPeer(ev.Peer) >= m.cfg.UploadsPerPeer {
+	if twice || !s.servable.Has(ev.Chunk) || u.ofPeer(ev.Peer) >= m.cfg.UploadsPerPeer || !m.makeWay(ev.Peer) {
 		m.do(RefuseBusy(ev))
 		return
 	}
@@ -93,6 +93,30 @@ func (m *Machine) peerAsked(s *swarm, ev PeerAsked) {
 		u.endedAt = m.now
 	}
 	u.queue = append(u.queue, x)
+}
+
+// makeWay reports whether there is room for one more ask of a peer. Whoever has most in a full
+// queue gives way to those who have less, so that a few cannot fill it.
+func (m *Machine) makeWay(id PeerID) bool {
+	u := &m.uploads
+	if len(u.queue) < m.cfg.UploadQueue {
+		return true
+	}
+	waiting := map[PeerID]int{}
+	last := 0 // of those who have most, the ask that came last
+	for at, x := range u.queue {
+		waiting[x.peer]++
+		if waiting[x.peer] >= waiting[u.queue[last].peer] {
+			last = at
+		}
+	}
+	x := u.queue[last]
+	if waiting[x.peer] <= waiting[id]+1 {
+		return false
+	}
+	u.queue = slices.Delete(u.queue, last, last+1)
+	m.do(RefuseBusy{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
+	return true
 }
 
 // startUploads serves the asks that waited longest while there is room, except that some
