@@ -49,8 +49,8 @@ func (m *Machine) ask(s *swarm) {
 		s.asks.window = min(2*m.cfg.AsksMin, m.cfg.AsksMax) * windowUnit
 	}
 	m.arrange(s) // it says whether this node verifies
-	if s.order.until != never {
-		m.wakeAt(s, s.order.until)
+	if at := min(s.order.until, s.order.fades); at != never {
+		m.wakeAt(s, at)
 	}
 	choose := m.rarest
 	if s.proof.has {

@@ -1,11 +1,5 @@
 package scheduler
 
-import (
-	"slices"
-
-	"github.com/shoal-project/shoal/pkg/blob"
-)
-
 // Bounds on what strangers can make this node remember and do.
 const (
 	maxKnown      = 1024 // candidates kept for one blob
@@ -32,24 +26,11 @@ const (
 	quiet = 50 * millisecond
 )
 
-// A candidate is a member of the swarm that somebody named.
-type candidate struct {
-	id     PeerID
-	seed   uint64 // of its rendezvous hash for the blob
-	weight uint64 // for the whole blob
-	teller PeerID // who named it; empty: the DHT, or another layer's swarm
-	since  Time   // when a session began to be opened
-}
-
-func newCandidate(d blob.Digest, id PeerID) candidate {
-	seed := rendezvousSeed(d, id)
-	return candidate{id: id, seed: seed, weight: rendezvous(seed, wholeBlob)}
-}
-
 // A neighbourhood is how a swarm comes by its peers.
 type neighbourhood struct {
-	known      []candidate // to connect to, in no order
+	known      candidates // to connect to
 	connecting map[PeerID]candidate
+	elsewhere  map[PeerID]Time // members that had no room for this node, and until when they count
 	avoid      map[PeerID]Time // could not be reached: not dialled before; welcome when they dial
 
 	looking  bool // a lookup is under way
@@ -62,19 +43,13 @@ type neighbourhood struct {
 }
 
 func newNeighbourhood(now Time) neighbourhood {
-	return neighbourhood{connecting: map[PeerID]candidate{}, avoid: map[PeerID]Time{}, lookAt: now, grewAt: now}
+	return neighbourhood{known: newCandidates(), connecting: map[PeerID]candidate{}, elsewhere: map[PeerID]Time{}, avoid: map[PeerID]Time{}, lookAt: now, grewAt: now}
 }
 
 // drop forgets a candidate.
 func (h *neighbourhood) drop(id PeerID) {
 	delete(h.connecting, id)
-	if at := h.find(id); at >= 0 {
-		h.known = slices.Delete(h.known, at, at+1)
-	}
-}
-
-func (h *neighbourhood) find(id PeerID) int {
-	return slices.IndexFunc(h.known, func(c candidate) bool { return c.id == id })
+	h.known.drop(id)
 }
 
 // shun keeps a peer in the list until a time; a full list takes nobody else.
@@ -179,17 +154,16 @@ func (m *Machine) learn(s *swarm, teller PeerID, ids []PeerID) {
 		_, connecting := h.connecting[id]
 		switch {
 		case id == "" || len(id) > maxPeerID || id == m.cfg.Self || connecting || s.peers[id] != nil:
-		case h.avoid[id] > m.now || m.refused(id) || h.find(id) >= 0:
+		case h.avoid[id] > m.now || m.refused(id) || h.known.has(id):
 		default:
-			if len(h.known) >= maxKnown { // somebody may have filled it with names that do not exist
-				at := m.random.IntN(len(h.known))
-				h.known = slices.Delete(h.known, at, at+1)
+			if len(h.known.list) >= maxKnown { // somebody may have filled it with names that do not exist
+				h.known.take(m.random.IntN(len(h.known.list)))
 			}
 			c := newCandidate(s.blob, id)
 			c.teller = teller
-			h.known = append(h.known, c)
+			h.known.add(c)
 			h.grewAt = m.now
-			s.order.stale = true
+			s.order.named = s.order.named || m.crowded(s)
 		}
 	}
 }
@@ -208,8 +182,8 @@ func (m *Machine) unreached(s *swarm, id PeerID) {
 		return
 	}
 	if p.unreached++; p.boasts() {
-		s.hood.known = slices.DeleteFunc(s.hood.known, func(c candidate) bool { return c.teller == p.id })
-		s.order.stale = true
+		s.hood.known.dropNamedBy(p.id)
+		s.order.named = true
 	}
 }
 
@@ -241,27 +215,28 @@ func (m *Machine) connect(s *swarm) {
 		if at := c.since + connectTimeout; at <= m.now {
 			m.unreached(s, id)
 			delete(h.connecting, id)
-			s.order.stale = true
+			s.order.named = true
 		} else {
 			m.wakeAt(s, at)
 		}
 	}
-	for len(h.known) > 0 && len(h.connecting) < maxConnecting {
+	for len(h.known.list) > 0 && len(h.connecting) < maxConnecting {
 		at := m.nextCandidate(s)
-		c := h.known[at]
+		c := h.known.list[at]
 		if taken, most := len(s.sorted)+len(h.connecting), m.neighbours(s); taken >= most {
 			m.arrange(s)
 			if c.weight < s.order.least || taken >= 2*most {
 				return // there is room only for those who share the reads
 			}
 		}
-		h.known = slices.Delete(h.known, at, at+1)
+		h.known.take(at)
 		if m.refused(c.id) || h.avoid[c.id] > m.now {
-			s.order.stale = true
+			s.order.named = true
 			continue
 		}
 		c.since = m.now
 		h.connecting[c.id] = c
+		s.order.named = true
 		m.wakeAt(s, m.now+connectTimeout)
 		m.do(Connect{Blob: s.blob, Peer: c.id})
 	}
@@ -281,10 +256,10 @@ func (m *Machine) nextCandidate(s *swarm) int {
 		before := func(c candidate) uint64 { return place - rendezvous(c.seed, onRing) }
 		better = func(a, b candidate) bool { return before(a) < before(b) }
 	default:
-		return m.random.IntN(len(h.known))
+		return m.random.IntN(len(h.known.list))
 	}
-	for i, c := range h.known {
-		if better(c, h.known[best]) {
+	for i, c := range h.known.list {
+		if better(c, h.known.list[best]) {
 			best = i
 		}
 	}
@@ -331,7 +306,7 @@ func (m *Machine) exchangePeers(s *swarm) {
 // anybody reports whether a peer is here or may still come of what is known.
 func (m *Machine) anybody(s *swarm) bool {
 	h := &s.hood
-	if len(s.sorted) > 0 || len(h.connecting) > 0 || len(h.known) > 0 {
+	if len(s.sorted) > 0 || len(h.connecting) > 0 || len(h.known.list) > 0 {
 		return true
 	}
 	if m.members == 0 {

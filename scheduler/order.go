@@ -14,12 +14,15 @@ import (
 // There are three: by weight for one run (whose duty is it), by weight for the whole blob
 // (who reads at all, and who is served first), and along a ring (who hands on to whom).
 type order struct {
-	self   uint64 // this node's seed
-	stale  bool   // the peers in session changed
-	until  Time   // when a peer that is passed over stands in the line again; never: none is
-	reader bool   // this node shares the reads
-	least  uint64 // weight of the last who shares them
-	ranks  []rank // of this node for each run
+	self    uint64   // this node's seed
+	stale   bool     // the peers in session changed
+	named   bool     // who else is known of changed
+	until   Time     // when a peer that is passed over stands in the line again; never: none is
+	fades   Time     // when the first name stops counting as a member; never: none does
+	reader  bool     // this node shares the reads
+	least   uint64   // weight of the last who shares them
+	ranks   []rank   // of this node for each run
+	weights []uint64 // of all members, lightest first
 
 	line []*peer // peers in session from the nearest before this node on the ring to the farthest
 	next []*peer // who come after this node on the ring, nearest first
@@ -45,18 +48,27 @@ const (
 )
 
 func newOrder(d blob.Digest, self PeerID) order {
-	return order{self: rendezvousSeed(d, self), stale: true, until: never}
+	return order{self: rendezvousSeed(d, self), stale: true, until: never, fades: never}
 }
 
 // arrange works the orders out anew if the peers changed.
 func (m *Machine) arrange(s *swarm) {
 	o := &s.order
-	if !o.stale && m.now < o.until {
+	line := o.stale || m.now >= o.until
+	if !line && !o.named && m.now < o.fades {
 		return
 	}
-	o.stale, o.until = false, never
-	o.ranks = make([]rank, s.n)
+	o.stale, o.named = false, false
 	m.chooseReaders(s)
+	if line {
+		m.formLine(s)
+	}
+}
+
+// formLine works out the line, and who comes next in it.
+func (m *Machine) formLine(s *swarm) {
+	o := &s.order
+	o.until = never
 	o.line = append(o.line[:0], s.sorted...)
 	at := rendezvous(o.self, onRing)
 	slices.SortFunc(o.line, func(a, b *peer) int {
@@ -82,32 +94,41 @@ func (m *Machine) arrange(s *swarm) {
 }
 
 // chooseReaders marks who of the peers shares the upstream reads, and who verifies: the
-// weightiest of all members, in session or about to be. Of whom this node only knows the name
-// it takes for members those for whom it has no room: the others will soon be here, or are not.
+// weightiest of all members: in session, about to be, or without room for this node. Of whom it
+// only knows the name it takes for members those for whom it has no room itself: the others will
+// soon be here, or are not.
 func (m *Machine) chooseReaders(s *swarm) {
 	o := &s.order
-	var weights []uint64
+	o.fades = never
+	o.ranks = slices.Grow(o.ranks[:0], int(s.n))[:s.n]
+	clear(o.ranks)
+	weights := o.weights[:0]
 	for _, p := range s.sorted {
 		if !p.seeder() {
 			weights = append(weights, p.weight)
 		}
 	}
-	if len(s.sorted)+len(s.hood.connecting) >= m.neighbours(s) { // names alone may be invented
-		for _, c := range s.hood.known {
+	if m.crowded(s) { // names alone may be invented
+		for _, c := range s.hood.known.list {
 			weights = append(weights, c.weight)
+		}
+	}
+	for id, until := range s.hood.elsewhere {
+		if m.now < until {
+			weights = append(weights, newCandidate(s.blob, id).weight)
 		}
 	}
 	for _, c := range s.hood.connecting {
 		if at := c.since + soonHere; m.now < at {
 			weights = append(weights, c.weight)
-			o.until = min(o.until, at)
+			o.fades = min(o.fades, at)
 		}
 	}
 	own := rendezvous(o.self, wholeBlob)
 	weights = append(weights, own)
 	slices.Sort(weights)
-	slices.Reverse(weights)
-	least := func(count int) uint64 { return weights[min(count, len(weights))-1] }
+	o.weights = weights
+	least := func(count int) uint64 { return weights[len(weights)-min(count, len(weights))] }
 	s.cutRuns(min(m.readers(s), len(weights)))
 	reads, verifies := least(m.readers(s)), least(min(verifiers, max(1, len(weights)/verifierOf)))
 	o.reader, o.least = own >= reads, reads
@@ -115,6 +136,11 @@ func (m *Machine) chooseReaders(s *swarm) {
 		p.reader, p.verifier = p.weight >= reads, p.weight >= verifies
 	}
 	s.proof.first = own >= verifies
+}
+
+// crowded reports whether this node has no room for all whose names it knows.
+func (m *Machine) crowded(s *swarm) bool {
+	return len(s.sorted)+len(s.hood.connecting) >= m.neighbours(s)
 }
 
 // readers is how many members share the upstream reads of the blob.

@@ -66,6 +66,7 @@ func (m *Machine) peerJoined(ev PeerJoined) {
 	m.reached(s, ev.Peer)
 	s.hood.drop(ev.Peer)
 	delete(s.hood.avoid, ev.Peer)
+	delete(s.hood.elsewhere, ev.Peer)
 	c := newCandidate(s.blob, ev.Peer)
 	if m.full(s, c) {
 		m.turnAway(s, ev.Peer)
@@ -118,6 +119,9 @@ func (m *Machine) turnAway(s *swarm, id PeerID) {
 func (m *Machine) peerLeft(s *swarm, ev PeerLeft) {
 	if p := s.peers[ev.Peer]; p != nil {
 		m.forget(s, p)
+		if ev.Why == FaultGone && !p.seeder() {
+			shun(s.hood.elsewhere, ev.Peer, m.now, m.now+minute)
+		}
 	} else if ev.Why != FaultCancelled {
 		m.unreached(s, ev.Peer)
 	}

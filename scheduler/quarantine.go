@@ -45,6 +45,7 @@ func (m *Machine) quarantine(id PeerID, d blob.Digest, what string) {
 	old.until, old.blob, old.what = m.now+term, d, what
 	for _, s := range m.order {
 		s.hood.drop(id)
+		delete(s.hood.elsewhere, id)
 		s.dirty, s.order.stale = true, true
 		if p := s.peers[id]; p != nil {
 			m.forget(s, p)

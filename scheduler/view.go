@@ -39,7 +39,7 @@ func (m *Machine) view(s *swarm) BlobView {
 	v := BlobView{
 		Blob: s.blob, Image: s.image, Size: s.geometry.Size(), Proven: s.proven, Chunks: s.n,
 		Percent: int(100 * int64(s.n-s.missing) / int64(s.n)),
-		Peers:   len(s.sorted), Candidates: len(s.hood.known), Clients: m.clients[s.blob],
+		Peers:   len(s.sorted), Candidates: len(s.hood.known.list), Clients: m.clients[s.blob],
 		Asks: len(s.asks.open), Reads: s.up.busy(), Uploads: m.uploads.ofBlob(s.blob),
 		ChainSupplier: s.proof.supplier,
 	}
