@@ -64,6 +64,9 @@ func (n *Node) startContainerd() *runtimeServer {
 // ContainerdSocket is where the node's containerd answers.
 func (n *Node) ContainerdSocket() string { return n.containerd.socket }
 
+// Snapshotter is the one that the node's containerd unpacks images with.
+func (n *Node) Snapshotter() string { return n.containerd.snapshotter }
+
 // RestartContainerd stops the node's containerd, and starts it with what it had.
 func (n *Node) RestartContainerd() {
 	n.lab.t.Helper()

@@ -54,6 +54,7 @@ func modules() map[string]module {
 		"oras":               {"oras.land/oras", "v1.3.6", "cmd/oras"},
 		"containerd-v1.7.35": {"github.com/containerd/containerd", "v1.7.35", "cmd/containerd"},
 		"containerd-v2.0.14": {"github.com/containerd/containerd/v2", "v2.0.14", "cmd/containerd"},
+		"nerdctl-v1.7.7":     {"github.com/containerd/nerdctl", "v1.7.7", "cmd/nerdctl"},
 		"buildctl-v0.34.2":   {"github.com/moby/buildkit", "v0.34.2", "cmd/buildctl"},
 		"buildkitd-v0.34.2":  {"github.com/moby/buildkit", "v0.34.2", "cmd/buildkitd"},
 	}
