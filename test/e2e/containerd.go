@@ -16,6 +16,9 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
+// lazySnapshotter unpacks nothing: it mounts layers, and reads of them what is read.
+const lazySnapshotter = "stargz"
+
 // criNamespace is where containerd's CRI plugin keeps its images.
 const criNamespace = "k8s.io"
 
@@ -37,6 +40,10 @@ func (n *Node) startContainerd() *runtimeServer {
 	t.Helper()
 	socket := filepath.Join(n.run, "containerd.sock")
 	snapshotter := chooseSnapshotter(n.dir)
+	if n.lab.site.Lazy {
+		snapshotter = lazySnapshotter
+		t.Cleanup(n.unmountLayers)
+	}
 	config := filepath.Join(n.dir, "containerd.toml")
 	if err := os.WriteFile(config, []byte(n.containerdConfig(socket, snapshotter)), 0o600); err != nil {
 		t.Fatal(err)
@@ -59,6 +66,15 @@ func (n *Node) startContainerd() *runtimeServer {
 		return errors.Join(imagesErr, runtimeErr)
 	})
 	return r
+}
+
+// unmountLayers ends the mounts of layers that a killed containerd left.
+func (n *Node) unmountLayers() {
+	plugin := filepath.Join(n.dir, "containerd", "io.containerd.snapshotter.v1."+lazySnapshotter)
+	left, _ := filepath.Glob(filepath.Join(plugin, "snapshotter", "snapshots", "*", "fs"))
+	for _, layer := range left {
+		_ = unix.Unmount(layer, unix.MNT_DETACH) // most are no mounts
+	}
 }
 
 // ContainerdSocket is where the node's containerd answers.
@@ -104,8 +120,13 @@ func (n *Node) containerdConfig(socket, snapshotter string) string {
 	images := []string{
 		fmt.Sprintf("snapshotter = %q", snapshotter),
 		fmt.Sprintf("discard_unpacked_layers = %t", n.discards),
+		fmt.Sprintf("disable_snapshot_annotations = %t", !n.lab.site.Lazy),
 	}
 	hosts, cni := fmt.Sprintf("config_path = %q", n.hostsFolder()), fmt.Sprintf("conf_dir = %q", in("cni"))
+	if n.lab.site.Lazy {
+		const plugin = "plugins.'io.containerd.snapshotter.v1." + lazySnapshotter + "'"
+		lines = append(lines, "["+plugin+"]", "no_background_fetch = true", "["+plugin+".registry]", hosts)
+	}
 	if n.lab.site.OldContainerd {
 		lines = slices.Concat([]string{"version = 2"}, lines, []string{"[plugins.'io.containerd.grpc.v1.cri']", oomScore},
 			[]string{"[plugins.'io.containerd.grpc.v1.cri'.containerd]"}, images,

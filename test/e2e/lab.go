@@ -16,6 +16,7 @@ type Site struct {
 
 	// OldContainerd says that Tools.Containerd is of 1.x, with a configuration of version 2.
 	OldContainerd bool
+	Lazy          bool     // Tools.Containerd has stargz-snapshotter in it, which every node uses
 	KeepLogs      bool     // of every lab
 	ShoalFlags    []string // more flags for every daemon
 	ShoalEnv      []string // more of the environment of every daemon, as NAME=value

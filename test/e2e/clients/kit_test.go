@@ -45,18 +45,20 @@ func inSandbox(m *testing.M) int {
 	return code
 }
 
-// A module is a tool that is built here, at the version of which docs/clients.md speaks.
+// A module is a tool that is built here, at the version of which docs/clients.md speaks: its
+// command, or the program of testdata where it has none.
 type module struct{ path, version, command string }
 
 func modules() map[string]module {
 	return map[string]module{
-		"crane":              {"github.com/google/go-containerregistry", "v0.21.6", "cmd/crane"},
-		"oras":               {"oras.land/oras", "v1.3.6", "cmd/oras"},
-		"containerd-v1.7.35": {"github.com/containerd/containerd", "v1.7.35", "cmd/containerd"},
-		"containerd-v2.0.14": {"github.com/containerd/containerd/v2", "v2.0.14", "cmd/containerd"},
-		"nerdctl-v1.7.7":     {"github.com/containerd/nerdctl", "v1.7.7", "cmd/nerdctl"},
-		"buildctl-v0.34.2":   {"github.com/moby/buildkit", "v0.34.2", "cmd/buildctl"},
-		"buildkitd-v0.34.2":  {"github.com/moby/buildkit", "v0.34.2", "cmd/buildkitd"},
+		"crane":                     {"github.com/google/go-containerregistry", "v0.21.6", "cmd/crane"},
+		"oras":                      {"oras.land/oras", "v1.3.6", "cmd/oras"},
+		"containerd-v1.7.35":        {"github.com/containerd/containerd", "v1.7.35", "cmd/containerd"},
+		"containerd-v2.0.14":        {"github.com/containerd/containerd/v2", "v2.0.14", "cmd/containerd"},
+		"containerd-stargz-v0.19.1": {"github.com/containerd/stargz-snapshotter", "v0.19.1", ""},
+		"nerdctl-v1.7.7":            {"github.com/containerd/nerdctl", "v1.7.7", "cmd/nerdctl"},
+		"buildctl-v0.34.2":          {"github.com/moby/buildkit", "v0.34.2", "cmd/buildctl"},
+		"buildkitd-v0.34.2":         {"github.com/moby/buildkit", "v0.34.2", "cmd/buildkitd"},
 	}
 }
 
@@ -72,10 +74,17 @@ func (m module) build(out string) error {
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(text), 0o600); err != nil {
 		return err
 	}
+	pkg := m.path + "/" + m.command
+	if m.command == "" {
+		pkg = "."
+		if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", strings.TrimSuffix(filepath.Base(out), "-"+m.version)))); err != nil {
+			return err
+		}
+	}
 	env := []string{"GOFLAGS=-mod=mod", "CGO_ENABLED=0"}
 	return errors.Join(
 		run(env, "go", "-C", dir, "get", m.path+"@"+m.version),
-		run(env, "go", "-C", dir, "build", "-trimpath", "-o", out, m.path+"/"+m.command),
+		run(env, "go", "-C", dir, "build", "-trimpath", "-o", out, pkg),
 	)
 }
 
