@@ -57,6 +57,7 @@ func modules() map[string]module {
 		"containerd-v2.0.14":        {"github.com/containerd/containerd/v2", "v2.0.14", "cmd/containerd"},
 		"containerd-stargz-v0.19.1": {"github.com/containerd/stargz-snapshotter", "v0.19.1", ""},
 		"nerdctl-v1.7.7":            {"github.com/containerd/nerdctl", "v1.7.7", "cmd/nerdctl"},
+		docker29:                    {"github.com/moby/moby/v2", "v2.0.0-beta.24", "cmd/dockerd"},
 		"buildctl-v0.34.2":          {"github.com/moby/buildkit", "v0.34.2", "cmd/buildctl"},
 		"buildkitd-v0.34.2":         {"github.com/moby/buildkit", "v0.34.2", "cmd/buildkitd"},
 	}
