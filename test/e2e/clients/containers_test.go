@@ -12,8 +12,8 @@ import (
 	"github.com/shoal-project/shoal/test/e2e"
 )
 
-// registriesConf is what skopeo, podman, Buildah and CRI-O read.
-func (k *kit) registriesConf() string {
+// registriesConf is what skopeo, podman, Buildah and CRI-O read, with more about the mirror.
+func (k *kit) registriesConf(more string) string {
 	k.t.Helper()
 	return k.write("registries.conf", fmt.Sprintf(`
 [[registry]]
@@ -24,22 +24,36 @@ insecure = true
 [[registry.mirror]]
 location = %q
 insecure = true
-`, registry, k.lab.Registry.Host, mirror+"/"+registry))
+%s
+`, registry, k.lab.Registry.Host, mirror+"/"+registry, more))
 }
 
 func TestSkopeo(t *testing.T) {
 	k := newKit(t)
-	conf := k.registriesConf()
-	pull := func(n *e2e.Node) error {
-		dir := filepath.Join(t.TempDir(), "image")
-		_, err := n.Run(nil, "skopeo", "--insecure-policy", "--registries-conf", conf, "copy", "docker://"+k.ref, "dir:"+dir)
-		if err != nil {
-			return err
-		}
-		return k.wholeLayers(dir)
-	}
+	conf := k.registriesConf("")
+	pull := func(n *e2e.Node) error { return k.skopeo(n, conf, k.ref) }
 	k.both(pull)
 	k.without(pull)
+}
+
+// OpenShift writes mirrors for CRI-O that serve digests alone, or tags alone.
+func TestMirrorSets(t *testing.T) {
+	k := newKit(t)
+	pinned := registry + "/team/app@" + k.image.Digest
+	for mode, ref := range map[string]string{"digest-only": pinned, "tag-only": k.ref, "all": pinned} {
+		conf := k.registriesConf(fmt.Sprintf("pull-from-mirror = %q", mode))
+		k.both(func(n *e2e.Node) error { return k.skopeo(n, conf, ref) })
+	}
+}
+
+// skopeo copies an image into a folder.
+func (k *kit) skopeo(n *e2e.Node, conf, ref string) error {
+	dir := filepath.Join(k.t.TempDir(), "image")
+	_, err := n.Run(nil, "skopeo", "--insecure-policy", "--registries-conf", conf, "copy", "docker://"+ref, "dir:"+dir)
+	if err != nil {
+		return err
+	}
+	return k.wholeLayers(dir)
 }
 
 // wholeLayers checks a folder with a file for each layer, named by its digest.
@@ -59,7 +73,7 @@ func (k *kit) wholeLayers(dir string) error {
 
 func TestPodman(t *testing.T) {
 	k := newKit(t)
-	conf := k.registriesConf()
+	conf := k.registriesConf("")
 	policy := k.write("policy.json", `{"default": [{"type": "insecureAcceptAnything"}]}`)
 	pull := func(n *e2e.Node) error {
 		root := t.TempDir()
