@@ -39,11 +39,33 @@ func TestSkopeo(t *testing.T) {
 // OpenShift writes mirrors for CRI-O that serve digests alone, or tags alone.
 func TestMirrorSets(t *testing.T) {
 	k := newKit(t)
-	pinned := registry + "/team/app@" + k.image.Digest
-	for mode, ref := range map[string]string{"digest-only": pinned, "tag-only": k.ref, "all": pinned} {
+	for mode, ref := range map[string]string{"digest-only": k.pinned(), "tag-only": k.ref, "all": k.pinned()} {
 		conf := k.registriesConf(fmt.Sprintf("pull-from-mirror = %q", mode))
 		k.both(func(n *e2e.Node) error { return k.skopeo(n, conf, ref) })
 	}
+}
+
+// pinned is the image by its digest.
+func (k *kit) pinned() string { return registry + "/team/app@" + k.image.Digest }
+
+// CRI-O itself cannot be built from what the machine reaches. Its calls of the library can.
+func TestCRIOLibrary(t *testing.T) {
+	k := newKit(t)
+	conf := k.registriesConf("")
+	pull := func(n *e2e.Node) error {
+		for _, ref := range []string{k.ref, k.pinned()} {
+			dir := t.TempDir()
+			if _, err := n.Run(nil, tool(t, "containers-image-v5.35.0"), conf, ref, dir); err != nil {
+				return err
+			}
+			if err := k.wholeLayers(dir); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	k.both(pull)
+	k.without(pull)
 }
 
 // skopeo copies an image into a folder.

@@ -56,6 +56,7 @@ func modules() map[string]module {
 		"containerd-v1.7.35":        {"github.com/containerd/containerd", "v1.7.35", "cmd/containerd"},
 		"containerd-v2.0.14":        {"github.com/containerd/containerd/v2", "v2.0.14", "cmd/containerd"},
 		"containerd-stargz-v0.19.1": {"github.com/containerd/stargz-snapshotter", "v0.19.1", ""},
+		"containers-image-v5.35.0":  {"github.com/containers/image/v5", "v5.35.0", ""},
 		"nerdctl-v1.7.7":            {"github.com/containerd/nerdctl", "v1.7.7", "cmd/nerdctl"},
 		docker29:                    {"github.com/moby/moby/v2", "v2.0.0-beta.24", "cmd/dockerd"},
 		"buildctl-v0.34.2":          {"github.com/moby/buildkit", "v0.34.2", "cmd/buildctl"},
@@ -82,7 +83,7 @@ func (m module) build(out string) error {
 			return err
 		}
 	}
-	env := []string{"GOFLAGS=-mod=mod", "CGO_ENABLED=0"}
+	env := []string{"GOFLAGS=-mod=mod -tags=containers_image_openpgp", "CGO_ENABLED=0"} // a library that else wants one of C
 	return errors.Join(
 		run(env, "go", "-C", dir, "get", m.path+"@"+m.version),
 		run(env, "go", "-C", dir, "build", "-trimpath", "-o", out, pkg),
