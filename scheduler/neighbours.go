@@ -204,8 +204,8 @@ func (m *Machine) learnFromSiblings(s *swarm) {
 
 // neighbours is how many sessions this node opens for a blob: a small one is not worth many.
 func (m *Machine) neighbours(s *swarm) int {
-	const least, chunksEach = 32, 2
-	return min(m.cfg.Neighbours, max(least, int(s.n)/chunksEach))
+	const least = 32
+	return min(m.cfg.Neighbours, max(least, int(s.n)))
 }
 
 // connect opens sessions to candidates up to the limits.

@@ -145,8 +145,8 @@ func (m *Machine) crowded(s *swarm) bool {
 
 // readers is how many members share the upstream reads of the blob.
 func (m *Machine) readers(s *swarm) int {
-	const least, chunksEach = 4, 2
-	return min(m.cfg.Readers, m.neighbours(s), max(least, int(s.n)/chunksEach))
+	const least = 4
+	return min(m.cfg.Readers, m.neighbours(s), max(least, int(s.n)))
 }
 
 // rank is how many readers in session come before this node for a run.

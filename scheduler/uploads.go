@@ -85,7 +85,7 @@ func (m *Machine) peerAsked(s *swarm, ev PeerAsked) {
 	u := &m.uploads
 	// Every ask has one answer, so one that repeats another under way has its own.
 	twice := slices.Contains(u.queue, x) || slices.Contains(u.active, x)
-	if twice || !s.servable.Has(ev.Chunk) || u.ofPeer(ev.Peer) >= m.cfg.UploadsPerPeer || !m.makeWay(ev.Peer) {
+	if twice || !s.servable.Has(ev.Chunk) || u.ofPeer(ev.Peer) >= m.cfg.UploadsPerPeer || !m.makeWay(x) {
 		m.do(RefuseBusy(ev))
 		return
 	}
@@ -95,25 +95,29 @@ func (m *Machine) peerAsked(s *swarm, ev PeerAsked) {
 	u.queue = append(u.queue, x)
 }
 
-// makeWay reports whether there is room for one more ask of a peer. Whoever has most in a full
-// queue gives way to those who have less, so that a few cannot fill it.
-func (m *Machine) makeWay(id PeerID) bool {
+// makeWay reports whether there is room for one more ask. Whoever has most in a full queue gives
+// way to those who have less, so that a few cannot fill it, and everybody to a verifier.
+func (m *Machine) makeWay(ask upload) bool {
 	u := &m.uploads
 	if len(u.queue) < m.cfg.UploadQueue {
 		return true
 	}
+	verifier := m.verifies(ask)
 	waiting := map[PeerID]int{}
-	last := 0 // of those who have most, the ask that came last
+	last := -1 // of those who have most, the ask that came last
 	for at, x := range u.queue {
 		waiting[x.peer]++
-		if waiting[x.peer] >= waiting[u.queue[last].peer] {
+		if verifier && m.verifies(x) {
+			continue
+		}
+		if last < 0 || waiting[x.peer] >= waiting[u.queue[last].peer] {
 			last = at
 		}
 	}
-	x := u.queue[last]
-	if waiting[x.peer] <= waiting[id]+1 {
+	if last < 0 || !verifier && waiting[u.queue[last].peer] <= waiting[ask.peer]+1 {
 		return false
 	}
+	x := u.queue[last]
 	u.queue = slices.Delete(u.queue, last, last+1)
 	m.do(RefuseBusy{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 	return true
