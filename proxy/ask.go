@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/pkg/manifest"
@@ -54,37 +53,16 @@ func (r *reply) refuses() bool {
 	return false
 }
 
-// An outageError means that upstream could not be asked: it is unreachable, or answered
-// with a status that says to come back later (5xx, 429, 408).
-type outageError struct {
-	registry string
-	status   int   // 0 when no answer came
-	cause    error // nil when one came
-}
-
-func (e *outageError) Error() string {
-	if e.cause == nil {
-		return fmt.Sprintf("%s answers %d", e.registry, e.status)
-	}
-	return fmt.Sprintf("ask %s: %v", e.registry, e.cause)
-}
-
-func (e *outageError) Unwrap() error { return e.cause }
-
-// errDown is the cause of an outage that was noticed by an earlier request.
-var errDown = errors.New("upstream did not answer a moment ago")
-
 // ask sends one request upstream with the client's credential, reads the whole answer and
-// notes what it says about that credential. An error is an *outageError, a *failure about the
+// notes what it says about that credential. An error is an *unansweredError, a *failure about the
 // request itself, or wraps errLeft when the client went away first.
 func (p *Proxy) ask(ctx context.Context, rq request, req upstream.Request) (*reply, error) {
 	req.Repository, req.Credential = rq.repo, rq.source.Credential
 	registry := rq.repo.Registry
-	if p.outages.down(registry) {
-		return nil, &outageError{registry: registry, cause: errDown}
+	if p.sightings.down(registry) {
+		return nil, &unansweredError{registry: registry, cause: errAway, away: true}
 	}
-	began := time.Now()
-	limited, cancel := context.WithTimeout(ctx, p.config.UpstreamTimeout)
+	limited, cancel := context.WithTimeout(ctx, p.askWait())
 	defer cancel()
 	rep, err := p.exchange(limited, req)
 	switch {
@@ -93,13 +71,12 @@ func (p *Proxy) ask(ctx context.Context, rq request, req upstream.Request) (*rep
 	case errors.Is(err, upstream.ErrRequest):
 		return nil, refused(http.StatusBadRequest, "UNSUPPORTED", "The headers or the query of the request cannot be passed on.")
 	case err != nil:
-		p.outages.failed(registry, time.Since(began), p.config.DownFor)
-		return nil, &outageError{registry: registry, cause: err}
+		return nil, p.unanswered(ctx, registry, 0, err)
+	case comeBackLater(rep.status):
+		return nil, p.unanswered(ctx, registry, rep.status, nil)
 	}
-	p.outages.answered(registry)
+	p.sightings.answered(registry)
 	switch code := rep.status; {
-	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
-		return nil, &outageError{registry: registry, status: code}
 	case code == http.StatusUnauthorized:
 		p.recall.challenged(registry, rep.header.Values("WWW-Authenticate"))
 		p.grants.revoke(rq.repo, rq.who)
@@ -168,7 +145,7 @@ func (p *Proxy) exchange(ctx context.Context, req upstream.Request) (*reply, err
 	}
 	if len(rep.body) > int(limit) {
 		if rep.status == http.StatusOK {
-			return nil, fmt.Errorf("answer is longer than %d bytes", limit)
+			return nil, fmt.Errorf("%w: more than %d bytes", errTooLong, limit)
 		}
 		rep.body = nil
 	}
@@ -248,8 +225,11 @@ func (p *Proxy) failureOf(err error) *failure {
 		f.Outcome = OutcomeLeft
 		return f
 	}
-	if _, ok := errors.AsType[*outageError](err); ok {
+	switch _, unanswered := errors.AsType[*unansweredError](err); {
+	case away(err):
 		return unavailable("Upstream cannot be asked now, and this node may not answer in its place.")
+	case unanswered:
+		return unavailable("Upstream is there, but gave no answer to this request that can be passed on.")
 	}
 	return unavailable("The content cannot be had now.")
 }

@@ -78,9 +78,8 @@ func (p *Proxy) admit(ctx context.Context, rq request) (Want, *reply, error) {
 		// Some registries redirect to a place whose signature is good for GET only.
 		rep, err = p.ask(ctx, rq, firstByteRequest(rq.ref))
 	}
-	var out *outageError
 	switch {
-	case errors.As(err, &out):
+	case away(err):
 		if n, named = p.names.lookup(rq.repo, rq.digest, false); named && n.Size >= 0 && p.grants.lately(rq.repo, rq.who, KindBlob) {
 			return take(n)
 		}

@@ -49,9 +49,11 @@ type Config struct {
 	PublicProbe time.Duration
 
 	// UpstreamTimeout bounds one manifest, list or blob-header request to upstream, body
-	// included. Default 10 s; containerd waits 30 s for headers.
+	// included; its last fifth is for finding out whether upstream is there at all. Default 10 s;
+	// containerd waits 30 s for headers.
 	UpstreamTimeout time.Duration
-	// DownFor is how long an upstream that was slow to fail is not asked again. Default 5 s.
+	// DownFor is how long an upstream that is away counts as that, and is not asked again if it
+	// was slow to show it. Default 5 s.
 	DownFor time.Duration
 	// MembersWait is how long members are asked for a manifest that upstream can deliver too: the
 	// price of a cold pull, twice for an image of many platforms. Default 75 ms.

@@ -59,10 +59,16 @@ type fakeRegistry struct {
 
 func newRegistry(t *testing.T) *fakeRegistry {
 	t.Helper()
-	f := &fakeRegistry{t: t, real: registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))}
+	f := unservedRegistry(t)
 	f.server = httptest.NewServer(f)
 	t.Cleanup(f.server.Close)
 	return f
+}
+
+// unservedRegistry is a registry that listens nowhere.
+func unservedRegistry(t *testing.T) *fakeRegistry {
+	t.Helper()
+	return &fakeRegistry{t: t, real: registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))}
 }
 
 func (f *fakeRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -177,7 +177,7 @@ func (p *Proxy) serveAuthorized(ctx context.Context, w http.ResponseWriter, rq r
 func (p *Proxy) serveFetched(ctx context.Context, w http.ResponseWriter, rq request, head *reply) (Outcome, error) {
 	rep, err := p.ask(ctx, rq, manifestRequest(http.MethodGet, rq.ref, rq.accept))
 	if err != nil {
-		if _, out := errors.AsType[*outageError](err); out && head.refuses() {
+		if _, unanswered := errors.AsType[*unansweredError](err); unanswered && head.refuses() {
 			return p.pass(w, rq, head)
 		}
 		if rq.ref.IsTag() {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -51,14 +52,17 @@ func (p *Proxy) serveList(w http.ResponseWriter, r *http.Request, rq request) (O
 // or no known size) with upstream's own answer, streamed as it comes.
 func (p *Proxy) servePassed(w http.ResponseWriter, r *http.Request, rq request) (Outcome, error) {
 	registry := rq.repo.Registry
-	if p.outages.down(registry) {
-		return OutcomeUnavailable, &outageError{registry: registry, cause: errDown}
+	if p.sightings.down(registry) {
+		return OutcomeUnavailable, &unansweredError{registry: registry, cause: errAway, away: true}
 	}
-	began := time.Now()
-	res, err := p.deps.Upstream.Forward(r.Context(), upstream.Request{
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	patience := time.AfterFunc(p.askWait(), cancel) // for the headers: the body takes as long as it takes
+	res, err := p.deps.Upstream.Forward(ctx, upstream.Request{
 		Method: r.Method, Endpoint: upstream.EndpointBlob, Repository: rq.repo, Reference: rq.ref,
 		Accept: rq.accept, Range: passedRange(r), Credential: rq.source.Credential,
 	})
+	patience.Stop()
 	switch {
 	case r.Context().Err() != nil:
 		if err == nil {
@@ -66,16 +70,15 @@ func (p *Proxy) servePassed(w http.ResponseWriter, r *http.Request, rq request) 
 		}
 		return OutcomeLeft, errLeft
 	case err != nil:
-		p.outages.failed(registry, time.Since(began), p.config.DownFor)
-		return OutcomeUnavailable, &outageError{registry: registry, cause: err}
+		return OutcomeUnavailable, p.unanswered(r.Context(), registry, 0, err)
 	}
 	defer res.Body.Close() //nolint:errcheck // the answer was read, or the error is reported
 	switch code := res.StatusCode; {
 	case code == http.StatusOK, code == http.StatusPartialContent:
 		p.grants.accept(rq.repo, rq.who, KindBlob)
 		return p.stream(w, r, rq, res)
-	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
-		return OutcomeUnavailable, &outageError{registry: registry, status: code}
+	case comeBackLater(code):
+		return OutcomeUnavailable, p.unanswered(r.Context(), registry, code, nil)
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		p.grants.revoke(rq.repo, rq.who)
 	}

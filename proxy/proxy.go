@@ -19,20 +19,20 @@ import (
 // A Proxy serves clients. It is an http.Handler, safe for concurrent use. Everything it
 // remembers is a cache, bounded, and owned by the part of it that is named in its type.
 type Proxy struct {
-	config   Config
-	deps     Deps
-	log      *slog.Logger
-	hosts    hostList
-	grants   *grants
-	names    *names
-	tags     *tagBook
-	outages  outages
-	recall   recall
-	probe    *probeDesk
-	probes   chan probe
-	probed   *lru.Cache[upstream.Repository, time.Time] // when a repository was last put into probes
-	counters counters
-	serving  chan struct{} // one for each request under way
+	config    Config
+	deps      Deps
+	log       *slog.Logger
+	hosts     hostList
+	grants    *grants
+	names     *names
+	tags      *tagBook
+	sightings sightings
+	recall    recall
+	probe     *probeDesk
+	probes    chan probe
+	probed    *lru.Cache[upstream.Repository, time.Time] // when a repository was last put into probes
+	counters  counters
+	serving   chan struct{} // one for each request under way
 }
 
 // New returns a Proxy that serves at once. Run does its work in the background.
@@ -169,7 +169,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target route) (Out
 		head:   r.Method == http.MethodHead,
 	}
 	outcome, err := p.answerOf(w, r, rq)
-	if _, out := errors.AsType[*outageError](err); out && credential.IsZero() {
+	if away(err) && credential.IsZero() {
 		if fail := p.recall.again(rq.repo.Registry, p.config.AuthStale); fail != nil {
 			return fail.Outcome, fail
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/shoal-project/shoal/pkg/upstream"
 )
 
-// What is served while upstream cannot be asked. The rule of who may have it is that of
+// What is served while upstream is away (away.go). The rule of who may have it is that of
 // grants.lately; a 401, 403 or 404 never gets here.
 
 // maxAnswers bounds the members whose word is weighed.
@@ -81,9 +81,9 @@ func (a answers) age(d blob.Digest) time.Duration {
 	return age
 }
 
-// serveStaleTag answers for a tag when upstream cannot be asked, because of cause.
+// serveStaleTag answers for a tag that could not be asked for because of cause. While upstream is there, that is the answer.
 func (p *Proxy) serveStaleTag(ctx context.Context, w http.ResponseWriter, rq request, cause error) (Outcome, error) {
-	if p.config.StaleTags == StaleOff || ctx.Err() != nil {
+	if p.config.StaleTags == StaleOff || !away(cause) || ctx.Err() != nil {
 		return OutcomeUnavailable, cause
 	}
 	if last, ok := p.tags.lookup(rq.repo, rq.ref.String()); ok && p.grants.lately(rq.repo, rq.who, KindManifest) {
@@ -137,10 +137,11 @@ func (p *Proxy) mayAnyway(rq request, said answers) bool {
 	return false
 }
 
-// serveStaleManifest answers for a digest when upstream cannot be asked. A digest names the
-// same bytes for ever, so nothing about the answer is stale; who may have it is the question.
+// serveStaleManifest answers for a digest that could not be asked for because of cause. A digest names
+// the same bytes for ever, so nothing about the answer is stale; who may have it is the question, and only while upstream
+// is away may this node answer that.
 func (p *Proxy) serveStaleManifest(ctx context.Context, w http.ResponseWriter, rq request, cause error) (Outcome, error) {
-	if rq.digest.IsZero() || ctx.Err() != nil {
+	if rq.digest.IsZero() || !away(cause) || ctx.Err() != nil {
 		return OutcomeUnavailable, cause
 	}
 	known, named := p.names.lookup(rq.repo, rq.digest, false)

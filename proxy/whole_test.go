@@ -72,7 +72,7 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.mu.Lock()
 	gate, found := o.gate, o.held[r.URL.Path]
 	o.mu.Unlock()
-	if r.URL.Path == "/v2/" || gate != nil && gate(w, r) {
+	if gate != nil && gate(w, r) || r.URL.Path == "/v2/" {
 		return
 	}
 	if found.body == nil {
