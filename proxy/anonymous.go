@@ -80,7 +80,7 @@ func (p *Proxy) probePublic(ctx context.Context) {
 func (p *Proxy) strangerMay(ctx context.Context, one probe) (bool, error) {
 	head := manifestRequest(http.MethodHead, one.ref, []string{"*/*"})
 	head.Repository = one.repo
-	rep, err := p.exchange(ctx, head)
+	rep, err := p.exchange(ctx, head, nil)
 	if err != nil || rep.status != http.StatusUnauthorized {
 		return allows(rep, err)
 	}
@@ -99,7 +99,7 @@ func (p *Proxy) strangerMay(ctx context.Context, one probe) (bool, error) {
 		if head.Credential, err = upstream.NewCredential("Bearer " + token); err != nil {
 			return false, err
 		}
-		return allows(p.exchange(ctx, head))
+		return allows(p.exchange(ctx, head, nil))
 	}
 	return false, nil
 }

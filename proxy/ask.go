@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 
@@ -14,8 +13,8 @@ import (
 )
 
 const (
-	// maxList bounds a list of tags or referrers, in bytes.
-	maxList = 32 * blob.MiB
+	// maxList bounds a list of tags or referrers, in bytes. Registries answer longer ones in pages.
+	maxList = 4 * blob.MiB
 	// maxManifest bounds a manifest, in bytes. What is longer than manifest.MaxBody is passed unread.
 	maxManifest = 2 * manifest.MaxBody
 	// maxErrorBody bounds the body of an answer that is no success, in bytes.
@@ -64,12 +63,14 @@ func (p *Proxy) ask(ctx context.Context, rq request, req upstream.Request) (*rep
 	}
 	limited, cancel := context.WithTimeout(ctx, p.askWait())
 	defer cancel()
-	rep, err := p.exchange(limited, req)
+	rep, err := p.exchange(limited, req, rq.share)
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%w: %w", errLeft, context.Cause(ctx))
 	case errors.Is(err, upstream.ErrRequest):
 		return nil, refused(http.StatusBadRequest, "UNSUPPORTED", "The headers or the query of the request cannot be passed on.")
+	case isFailure(err):
+		return nil, err
 	case err != nil:
 		return nil, p.unanswered(ctx, registry, 0, err)
 	case comeBackLater(rep.status):
@@ -119,8 +120,14 @@ func firstByteRequest(ref upstream.Reference) upstream.Request {
 	return upstream.Request{Method: http.MethodGet, Endpoint: upstream.EndpointBlob, Reference: ref, Range: "bytes=0-0"}
 }
 
-// exchange sends the request and reads the answer, but no content of a blob.
-func (p *Proxy) exchange(ctx context.Context, req upstream.Request) (*reply, error) {
+// isFailure reports whether err words an answer of this node's own.
+func isFailure(err error) bool {
+	_, ok := errors.AsType[*failure](err)
+	return ok
+}
+
+// exchange sends the request and reads the answer into the share, but no content of a blob. A HEAD needs no share.
+func (p *Proxy) exchange(ctx context.Context, req upstream.Request, held *share) (*reply, error) {
 	res, err := p.deps.Upstream.Forward(ctx, req)
 	if err != nil {
 		return nil, err
@@ -140,14 +147,12 @@ func (p *Proxy) exchange(ctx context.Context, req upstream.Request) (*reply, err
 	case rep.status == http.StatusOK:
 		limit = maxList
 	}
-	if rep.body, err = io.ReadAll(io.LimitReader(res.Body, int64(limit)+1)); err != nil {
-		return nil, fmt.Errorf("read answer: %w", err)
+	rep.body, err = held.readAll(ctx, res.Body, rep.length, limit)
+	if errors.Is(err, upstream.ErrTooLong) && rep.status != http.StatusOK {
+		err = nil // an error's own words are not needed
 	}
-	if len(rep.body) > int(limit) {
-		if rep.status == http.StatusOK {
-			return nil, fmt.Errorf("%w: more than %d bytes", errTooLong, limit)
-		}
-		rep.body = nil
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
 	}
 	return rep, nil
 }
@@ -228,6 +233,9 @@ func (p *Proxy) failureOf(err error) *failure {
 	switch _, unanswered := errors.AsType[*unansweredError](err); {
 	case away(err):
 		return unavailable("Upstream cannot be asked now, and this node may not answer in its place.")
+	case errors.Is(err, upstream.ErrTooLong):
+		return unavailable(fmt.Sprintf("The answer of upstream is longer than the %d MiB that this node reads. "+
+			"Ask for a list in pages (?n=1000), or ask the registry itself.", maxList/blob.MiB))
 	case unanswered:
 		return unavailable("Upstream is there, but gave no answer to this request that can be passed on.")
 	}

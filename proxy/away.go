@@ -58,9 +58,6 @@ func away(err error) bool {
 // errAway is the cause of an error about a request that was not sent.
 var errAway = errors.New("upstream did not answer a moment ago")
 
-// errTooLong means that upstream's answer is longer than this node reads.
-var errTooLong = errors.New("answer is too long")
-
 // comeBackLater reports whether a status says nothing about what was asked for.
 func comeBackLater(status int) bool {
 	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
@@ -69,7 +66,7 @@ func comeBackLater(status int) bool {
 // misanswered reports whether err is about an answer that came: whoever gave it is there.
 func misanswered(err error) bool {
 	_, invalid := errors.AsType[*upstream.InvalidResponseError](err)
-	return invalid || errors.Is(err, errTooLong) || errors.Is(err, upstream.ErrRedirect)
+	return invalid || errors.Is(err, upstream.ErrTooLong) || errors.Is(err, upstream.ErrRedirect)
 }
 
 // unanswered returns the error for a request that upstream answered with this status, or, if it is 0, not

@@ -86,6 +86,9 @@ type Config struct {
 	// MaxRequests bounds the requests that are served at once; one more is answered 503. Twice as
 	// many connections may be open. Default 512: a container runtime uses a handful.
 	MaxRequests int
+	// MaxBuffered bounds the memory for manifests and lists that are held whole until their clients have read
+	// them, in bytes, besides 64 KiB for each request. Default 64 MiB.
+	MaxBuffered blob.ByteCount
 	// MaxGrants, MaxNamed and MaxTags bound the memory for accepted credentials, for blobs
 	// known to belong to a repository and for last known tags. Defaults 4096, 65536 and 4096.
 	MaxGrants, MaxNamed, MaxTags int
@@ -104,6 +107,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.LazyMax == 0 {
 		c.LazyMax = 64 * blob.MiB
+	}
+	if c.MaxBuffered == 0 {
+		c.MaxBuffered = 64 * blob.MiB
 	}
 	orInt(&c.MaxURL, 4096)
 	orInt(&c.MaxHeader, 64<<10)
@@ -173,7 +179,7 @@ func (c Config) Validate() error {
 			return fmt.Errorf("%w: %s is negative", ErrConfig, d.name)
 		}
 	}
-	if c.LazyMax < 0 || min(c.MaxURL, c.MaxHeader, c.MaxRequests, c.MaxGrants, c.MaxNamed, c.MaxTags) < 0 {
+	if min(c.LazyMax, c.MaxBuffered) < 0 || min(c.MaxURL, c.MaxHeader, c.MaxRequests, c.MaxGrants, c.MaxNamed, c.MaxTags) < 0 {
 		return fmt.Errorf("%w: a bound is negative", ErrConfig)
 	}
 	return nil

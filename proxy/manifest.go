@@ -56,6 +56,7 @@ func (p *Proxy) answer(w http.ResponseWriter, rq request, m found) (Outcome, err
 	if rq.head {
 		return outcome, nil
 	}
+	atOnce(w)
 	n, err := w.Write(m.body)
 	p.counters.sent.Add(uint64(n))
 	if err != nil {
@@ -84,7 +85,7 @@ func (p *Proxy) serveTag(w http.ResponseWriter, r *http.Request, rq request) (Ou
 	}
 	p.learnTag(rq, d, m.mediaType)
 	if rq.head {
-		if body, mediaType := p.stored(d); body != nil {
+		if body, mediaType := p.storedFor(ctx, rq, d); body != nil {
 			m = newFound(d, mediaType, body)
 		}
 		return p.answer(w, rq, m)
@@ -141,7 +142,7 @@ func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, rq request
 		return p.serveFetched(ctx, w, rq, rep)
 	}
 	p.names.learn(rq.repo, d, name{Size: m.size, Upstream: true})
-	if held, _ := p.stored(rq.digest); rq.head && held == nil {
+	if held, _ := p.storedFor(ctx, rq, rq.digest); rq.head && held == nil {
 		return p.answer(w, rq, m)
 	}
 	return p.serveAuthorized(ctx, w, rq)
@@ -157,7 +158,7 @@ func (p *Proxy) authorized(rq request) bool {
 // serveAuthorized answers with a manifest that upstream lets this client have: from the
 // store, else from members, else from upstream.
 func (p *Proxy) serveAuthorized(ctx context.Context, w http.ResponseWriter, rq request) (Outcome, error) {
-	if body, mediaType := p.stored(rq.digest); body != nil {
+	if body, mediaType := p.storedFor(ctx, rq, rq.digest); body != nil {
 		p.begin(rq, rq.digest, body, true)
 		return p.answer(w, rq, newFound(rq.digest, mediaType, body))
 	}
@@ -236,6 +237,15 @@ func bodyOf(rq request, rep *reply) (found, blob.Digest, error) {
 func (p *Proxy) learnTag(rq request, d blob.Digest, mediaType string) {
 	p.tags.learn(rq.repo, rq.ref.String(), known{Digest: d, MediaType: mediaType})
 	p.names.learn(rq.repo, d, name{Size: -1, Upstream: true})
+}
+
+// storedFor is stored for one request, whose share it takes. Without room for a manifest there is none.
+func (p *Proxy) storedFor(ctx context.Context, rq request, d blob.Digest) (body []byte, mediaType string) {
+	size, err := p.deps.Store.Size(d)
+	if err != nil || size > manifest.MaxBody || rq.share.grow(ctx, size) != nil {
+		return nil, ""
+	}
+	return p.stored(d)
 }
 
 // stored returns the manifest d if the store holds it, with its type; else nil. A blob that

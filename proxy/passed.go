@@ -42,6 +42,7 @@ func (p *Proxy) serveList(w http.ResponseWriter, r *http.Request, rq request) (O
 	h.Set("Content-Length", strconv.Itoa(len(rep.body)))
 	w.WriteHeader(http.StatusOK)
 	if !rq.head {
+		atOnce(w)
 		n, _ := w.Write(rep.body) // the client may be gone
 		p.counters.sent.Add(uint64(n))
 	}

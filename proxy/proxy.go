@@ -11,6 +11,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/shoal-project/shoal/pkg/probeimage"
 	"github.com/shoal-project/shoal/pkg/upstream"
@@ -32,7 +33,8 @@ type Proxy struct {
 	probes    chan probe
 	probed    *lru.Cache[upstream.Repository, time.Time] // when a repository was last put into probes
 	counters  counters
-	serving   chan struct{} // one for each request under way
+	serving   chan struct{}       // one for each request under way
+	room      *semaphore.Weighted // Config.MaxBuffered bytes
 }
 
 // New returns a Proxy that serves at once. Run does its work in the background.
@@ -46,7 +48,7 @@ func New(c Config, d Deps) (*Proxy, error) {
 	c = c.withDefaults()
 	p := &Proxy{
 		config: c, deps: d, log: d.Log, hosts: newHostList(c.Listen, c.Hosts), probes: make(chan probe, maxProbes),
-		serving: make(chan struct{}, c.MaxRequests),
+		serving: make(chan struct{}, c.MaxRequests), room: semaphore.NewWeighted(int64(c.MaxBuffered)),
 	}
 	var err error
 	if p.grants, err = newGrants(c); err != nil {
@@ -80,6 +82,8 @@ type request struct {
 	who    credID
 	accept []string
 	head   bool
+	// share is the request's part of the memory for long answers.
+	share *share
 }
 
 // ServeHTTP answers one client.
@@ -167,7 +171,9 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target route) (Out
 		who:    p.grants.id(authorization),
 		accept: r.Header.Values("Accept"),
 		head:   r.Method == http.MethodHead,
+		share:  &share{room: p.room},
 	}
+	defer rq.share.release()
 	outcome, err := p.answerOf(w, r, rq)
 	if away(err) && credential.IsZero() {
 		if fail := p.recall.again(rq.repo.Registry, p.config.AuthStale); fail != nil {

@@ -11,6 +11,8 @@ const (
 	headerWait = 10 * time.Second
 	// idleWait is how long a connection is kept for its client's next request.
 	idleWait = 2 * time.Minute
+	// wholeWait is how long a client may take to read an answer that is held in memory for it.
+	wholeWait = time.Minute
 	// bodyWait is how long the body of a request is thrown away, which no pull has.
 	bodyWait = time.Second
 )
@@ -29,6 +31,11 @@ func NewServer(c Config, h http.Handler, log *slog.Logger) *http.Server {
 		ConnState:         newLobby(2 * c.MaxRequests).moved,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// atOnce has a client read an answer that is held in memory for it while others wait for the room.
+func atOnce(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wholeWait)) // a writer without deadlines has no connection
 }
 
 // hangUp has the connection closed after the answer to a request that carries a body.

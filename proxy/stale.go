@@ -87,7 +87,7 @@ func (p *Proxy) serveStaleTag(ctx context.Context, w http.ResponseWriter, rq req
 		return OutcomeUnavailable, cause
 	}
 	if last, ok := p.tags.lookup(rq.repo, rq.ref.String()); ok && p.grants.lately(rq.repo, rq.who, KindManifest) {
-		if body, mediaType := p.stored(last.Digest); body != nil {
+		if body, mediaType := p.storedFor(ctx, rq, last.Digest); body != nil {
 			p.names.learn(rq.repo, last.Digest, name{Size: blob.ByteCount(len(body)), Upstream: true})
 			p.begin(rq, last.Digest, body, true)
 			return p.answerStale(w, rq, newFound(last.Digest, mediaType, body), time.Since(last.Seen))
@@ -103,7 +103,7 @@ func (p *Proxy) serveStaleTag(ctx context.Context, w http.ResponseWriter, rq req
 		p.sitOut(ctx, began)
 		return OutcomeUnavailable, cause
 	}
-	body, mediaType := p.stored(d)
+	body, mediaType := p.storedFor(ctx, rq, d)
 	if body == nil {
 		if body = said.manifest(d); body == nil {
 			return OutcomeUnavailable, cause
@@ -146,7 +146,7 @@ func (p *Proxy) serveStaleManifest(ctx context.Context, w http.ResponseWriter, r
 	}
 	known, named := p.names.lookup(rq.repo, rq.digest, false)
 	if named && p.grants.lately(rq.repo, rq.who, KindManifest) { // or what is here is not looked for: it could show
-		if body, mediaType := p.stored(rq.digest); body != nil {
+		if body, mediaType := p.storedFor(ctx, rq, rq.digest); body != nil {
 			p.begin(rq, rq.digest, body, known.Upstream)
 			return p.answer(w, rq, newFound(rq.digest, mediaType, body))
 		}
@@ -158,7 +158,7 @@ func (p *Proxy) serveStaleManifest(ctx context.Context, w http.ResponseWriter, r
 		return OutcomeUnavailable, cause
 	}
 	body := said.manifest(rq.digest)
-	switch held, _ := p.stored(rq.digest); {
+	switch held, _ := p.storedFor(ctx, rq, rq.digest); {
 	case named && held != nil:
 		body = held
 	case body == nil:

@@ -26,6 +26,9 @@ var (
 	ErrRedirect     = errors.New("upstream redirects astray")        // too often, malformed, or to less security
 )
 
+// ErrTooLong is matched by an *InvalidResponseError about an answer with more bytes than are read.
+var ErrTooLong = errors.New("upstream's answer is too long")
+
 // ErrRequest is wrapped for a request that makes no sense and was not sent.
 var ErrRequest = errors.New("invalid request")
 
@@ -73,11 +76,15 @@ type InvalidResponseError struct {
 	Registry string
 	Host     string
 	Reason   string // in Shoal's words; holds nothing of the answer but numbers
+	Long     bool   // it has more bytes than are read
 }
 
 func (e *InvalidResponseError) Error() string {
 	return fmt.Sprintf("invalid answer from %s (at %.255q): %s", e.Registry, e.Host, e.Reason)
 }
+
+// Is matches ErrTooLong.
+func (e *InvalidResponseError) Is(target error) bool { return e.Long && target == ErrTooLong }
 
 // A TruncatedError reports a body that ended, broke or stalled before its last byte. It
 // matches io.ErrUnexpectedEOF, and ErrUnreachable when the body stalled.

@@ -21,8 +21,8 @@ const (
 	maxQueryBytes   = 4 << 10
 	maxRangeBytes   = 256
 	maxErrorBody    = 64 * blob.KiB
-	maxManifestBody = 8 * blob.MiB  // twice what registries accept
-	maxListing      = 32 * blob.MiB // tags and referrers
+	maxManifestBody = 8 * blob.MiB // twice what registries accept
+	maxListing      = 4 * blob.MiB // tags and referrers: registries answer longer ones in pages
 )
 
 // An Endpoint is one of the questions of the distribution specification's pull half.
@@ -113,7 +113,7 @@ func (c *Client) pass(k call, e Endpoint, a *answer) (*http.Response, error) {
 		return resp, nil
 	}
 	limit := e.limit()
-	invalid.Reason = fmt.Sprintf("a body of more than %d bytes", limit)
+	invalid.Reason, invalid.Long = fmt.Sprintf("a body of more than %d bytes", limit), true
 	if a.body.want > limit {
 		_ = a.body.Close()
 		return nil, invalid

@@ -248,6 +248,9 @@ func TestForwardBodies(t *testing.T) {
 			}
 			_, isInvalid := errors.AsType[*InvalidResponseError](err)
 			_, isCut := errors.AsType[*TruncatedError](err)
+			if errors.Is(err, ErrTooLong) != strings.HasPrefix(name, "too long") {
+				t.Errorf("%v matches ErrTooLong: %v", err, errors.Is(err, ErrTooLong))
+			}
 			if isInvalid != s.invalid || isCut != (s.most == 4) || err == nil != (s.most == int(maxManifestBody) && !s.invalid) {
 				t.Errorf("error %v", err)
 			}
