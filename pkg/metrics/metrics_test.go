@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -135,6 +136,34 @@ func TestReasonsAreBounded(t *testing.T) {
 		t.Errorf("%d reasons, want 16 and other", n)
 	}
 	want(t, text, `shoal_quarantines_total{reason="other"} 84`)
+}
+
+// A liar is named as long as it is refused, and not only counted. Of very many some are.
+func TestQuarantinedPeersAreNamed(t *testing.T) {
+	var list []admin.Quarantine
+	m := build(t, metrics.Config{Status: func(context.Context) (admin.Status, error) { return admin.Status{Quarantined: list}, nil }})
+	scrape := func() string {
+		t.Helper()
+		code, text := get(t, m.Handler(), "/metrics")
+		if code != http.StatusOK {
+			t.Fatal(code, text)
+		}
+		return text
+	}
+	if text := scrape(); strings.Contains(text, "shoal_quarantined_peer{") {
+		t.Error("somebody is named while nobody is refused")
+	}
+	list = []admin.Quarantine{{PeerID: "12D3KooWa"}, {PeerID: "12D3KooWb\xff"}, {PeerID: "12D3KooWa"}}
+	want(t, scrape(), `shoal_quarantined_peer{peer="12D3KooWa"} 1`, `shoal_quarantined_peer{peer="12D3KooWb?"} 1`, `shoal_quarantined_peers 3`)
+	list = make([]admin.Quarantine, 0, 1000)
+	for i := range 1000 {
+		list = append(list, admin.Quarantine{PeerID: fmt.Sprint("peer-", i), Until: time.Unix(int64(i), 0)})
+	}
+	text := scrape()
+	if n := strings.Count(text, "\nshoal_quarantined_peer{"); n != 64 {
+		t.Errorf("%d peers are named, want 64", n)
+	}
+	want(t, text, `shoal_quarantined_peer{peer="peer-999"} 1`, `shoal_quarantined_peer{peer="peer-936"} 1`, `shoal_quarantined_peers 1000`)
 }
 
 func TestProbes(t *testing.T) {

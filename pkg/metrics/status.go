@@ -1,12 +1,20 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoal-project/shoal/pkg/admin"
 )
+
+// quarantinedMax bounds the peers that are shown by name: a label must not grow with what peers do.
+const quarantinedMax = 64
 
 // A figure is one number of the status.
 type figure struct {
@@ -23,6 +31,7 @@ type statusCollector struct {
 	figures  []figure
 	answered *prometheus.Desc
 	warning  *prometheus.Desc
+	refused  *prometheus.Desc
 	mirror   *prometheus.Desc
 	outcomes *prometheus.Desc
 }
@@ -37,6 +46,7 @@ func newStatusCollector(c Config) *statusCollector {
 		figures:  append(trafficFigures(), stateFigures()...),
 		answered: describe("status_answered", "1 if the daemon's state could be read for this scrape, 0 if its figures are missing."),
 		warning:  describe("warnings", "Things an operator should see to now, by code.", "code"),
+		refused:  describe("quarantined_peer", "1 for each peer that is refused now, at most 64: those that are refused longest from now.", "peer"),
 		mirror:   describe("containerd_mirror_effective", "1 if containerd asks Shoal first for the registries it was set up for; missing while that cannot be told."),
 		outcomes: describe("proxy_outcomes_total", "Requests of clients by what they asked for and how they ended.", "kind", "outcome"),
 	}
@@ -103,6 +113,7 @@ func (c *statusCollector) Describe(out chan<- *prometheus.Desc) {
 	}
 	out <- c.answered
 	out <- c.warning
+	out <- c.refused
 	out <- c.mirror
 	out <- c.outcomes
 }
@@ -130,11 +141,29 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	if effective := status.Containerd.MirrorEffective; effective != nil {
 		out <- prometheus.MustNewConstMetric(c.mirror, prometheus.GaugeValue, flag(*effective))
 	}
+	c.collectRefused(status.Quarantined, out)
 	byCode := map[string]int{}
 	for _, w := range status.Warnings {
 		byCode[w.Code]++
 	}
 	for code, n := range byCode {
 		out <- prometheus.MustNewConstMetric(c.warning, prometheus.GaugeValue, float64(n), code)
+	}
+}
+
+// collectRefused shows who is in quarantine. Of too many those whose sentence ends last are shown: they lied most often.
+func (c *statusCollector) collectRefused(list []admin.Quarantine, out chan<- prometheus.Metric) {
+	until := map[string]time.Time{} // a peer twice would fail the whole scrape
+	for _, q := range list {
+		id := strings.ToValidUTF8(q.PeerID, "?") // what a label must be
+		if q.Until.After(until[id]) || until[id].IsZero() {
+			until[id] = q.Until
+		}
+	}
+	peers := slices.SortedFunc(maps.Keys(until), func(a, b string) int {
+		return cmp.Or(until[b].Compare(until[a]), strings.Compare(a, b))
+	})
+	for _, id := range peers[:min(len(peers), quarantinedMax)] {
+		out <- prometheus.MustNewConstMetric(c.refused, prometheus.GaugeValue, 1, id)
 	}
 }
