@@ -73,7 +73,7 @@ type Config struct {
 	StallWait time.Duration
 	// DripEvery is how long a body may stand still before 1 KiB of the reserve goes out. Default 30 s.
 	DripEvery time.Duration
-	// WriteStall is how long a client may take to accept one piece of at most 4 MiB. Default 5 min.
+	// WriteStall is how long a client may take to accept one piece of at most 1 MiB. Default 5 min.
 	WriteStall time.Duration
 
 	// SaveEvery is how often last known tags are saved, if there are new ones. Default 30 s.
@@ -83,8 +83,9 @@ type Config struct {
 	MaxURL int
 	// MaxHeader bounds the headers of a request, in bytes. Default 64 KiB: bearer tokens are long.
 	MaxHeader int
-	// MaxRequests bounds the requests that are served at once; one more is answered 503. Twice as
-	// many connections may be open. Default 512: a container runtime uses a handful.
+	// MaxRequests bounds the requests that are worked on at once, those that wait for their clients to read not
+	// counted; one more is answered 503. Twice as many connections may be open. Default 512: a container
+	// runtime uses a handful.
 	MaxRequests int
 	// MaxBuffered bounds the memory for manifests and lists that are held whole until their clients have read
 	// them, in bytes, besides 64 KiB for each request. Default 64 MiB.

@@ -33,7 +33,7 @@ type Proxy struct {
 	probes    chan probe
 	probed    *lru.Cache[upstream.Repository, time.Time] // when a repository was last put into probes
 	counters  counters
-	serving   chan struct{}       // one for each request under way
+	places    *places
 	room      *semaphore.Weighted // Config.MaxBuffered bytes
 }
 
@@ -48,7 +48,7 @@ func New(c Config, d Deps) (*Proxy, error) {
 	c = c.withDefaults()
 	p := &Proxy{
 		config: c, deps: d, log: d.Log, hosts: newHostList(c.Listen, c.Hosts), probes: make(chan probe, maxProbes),
-		serving: make(chan struct{}, c.MaxRequests), room: semaphore.NewWeighted(int64(c.MaxBuffered)),
+		places: newPlaces(c.MaxRequests), room: semaphore.NewWeighted(int64(c.MaxBuffered)),
 	}
 	var err error
 	if p.grants, err = newGrants(c); err != nil {
@@ -91,6 +91,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	kind, outcome := KindOther, OutcomeAborted
 	defer func() { p.ended(ctx, kind, outcome, recover()) }()
+	place := seatOf(ctx)
+	w = &outlet{ResponseWriter: w, seat: place}
 	confine(w.Header())
 	w.Header().Set("Server", probeimage.Server)
 	if r.ContentLength != 0 {
@@ -98,8 +100,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// For answers that are written at once; the body of a blob sets its own, piece by piece.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute + p.config.WriteStall))
-	leave, fail := p.enter()
-	defer leave()
+	var fail *failure
+	if p.places.take(place) {
+		defer p.places.leave(place)
+	} else {
+		fail = unavailable("This node serves as many requests as it may. Ask the registry itself, or again later.")
+	}
 	if fail == nil {
 		fail = p.guard(r)
 	}
@@ -125,17 +131,6 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	outcome = p.fail(ctx, w, target, err)
-}
-
-// enter takes one of the places for requests under way, if there is one, and returns what to
-// call when the request is over.
-func (p *Proxy) enter() (leave func(), _ *failure) {
-	select {
-	case p.serving <- struct{}{}:
-		return func() { <-p.serving }, nil
-	default:
-		return func() {}, unavailable("This node serves as many requests as it may. Ask the registry itself, or again later.")
-	}
 }
 
 // ended counts a request. Whatever it panicked with, its connection is cut.

@@ -13,7 +13,7 @@ import (
 
 const (
 	// piece is how much goes out under one write deadline.
-	piece = 4 * blob.MiB
+	piece = 1 * blob.MiB
 	// copyBuffer is how much is read at once where sendfile does not apply.
 	copyBuffer = 128 * blob.KiB
 )

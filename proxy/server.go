@@ -22,13 +22,15 @@ const (
 // take as long as its client does, each piece of it under Config.WriteStall.
 func NewServer(c Config, h http.Handler, log *slog.Logger) *http.Server {
 	c = c.withDefaults()
+	lobby := newLobby(2 * c.MaxRequests)
 	return &http.Server{
 		Addr:              c.Listen,
 		Handler:           h,
 		ReadHeaderTimeout: headerWait,
 		IdleTimeout:       idleWait,
 		MaxHeaderBytes:    c.MaxHeader,
-		ConnState:         newLobby(2 * c.MaxRequests).moved,
+		ConnState:         lobby.moved,
+		ConnContext:       lobby.comes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
