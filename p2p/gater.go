@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/shoal-project/shoal/p2p/admission"
 )
@@ -17,11 +19,12 @@ import (
 // maxBlocked bounds the memory that blocking takes. Peer IDs cost members nothing to make.
 const maxBlocked = 4096
 
-// gater refuses blocked peers, and everybody when the node runs alone. It is safe for
-// concurrent use.
+// gater refuses blocked peers, addresses that connect too often, and everybody when the node
+// runs alone. It is safe for concurrent use.
 type gater struct {
 	alone bool
 	door  *admission.Door
+	pace  *pace
 
 	mu      sync.Mutex
 	blocked map[peer.ID]time.Time // until when
@@ -29,8 +32,8 @@ type gater struct {
 
 var _ connmgr.ConnectionGater = (*gater)(nil)
 
-func newGater(alone bool, door *admission.Door) *gater {
-	return &gater{alone: alone, door: door, blocked: map[peer.ID]time.Time{}}
+func newGater(alone bool, door *admission.Door, pace *pace) *gater {
+	return &gater{alone: alone, door: door, pace: pace, blocked: map[peer.ID]time.Time{}}
 }
 
 func (g *gater) block(p peer.ID, until time.Time) {
@@ -87,15 +90,30 @@ func (g *gater) InterceptPeerDial(p peer.ID) bool { return g.allows(p) }
 func (g *gater) InterceptAddrDial(p peer.ID, _ ma.Multiaddr) bool { return g.allows(p) }
 
 // InterceptAccept implements connmgr.ConnectionGater: the connection enters the door, which
-// it leaves when its handshake is over.
+// it leaves when its handshake is over. Who comes too often gets no place there, for libp2p asks
+// here before it looks at limits of its own.
 func (g *gater) InterceptAccept(addrs network.ConnMultiaddrs) bool {
 	conn, ok := addrs.(net.Conn)
-	return ok && !g.alone && g.door.Enter(conn) == nil
+	return ok && !g.alone && g.pace.allow(time.Now(), remoteIP(addrs)) && g.door.Enter(conn) == nil
 }
 
-// InterceptSecured implements connmgr.ConnectionGater.
-func (g *gater) InterceptSecured(_ network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
-	return g.allows(p)
+// InterceptSecured implements connmgr.ConnectionGater. The peer was admitted.
+func (g *gater) InterceptSecured(_ network.Direction, p peer.ID, addrs network.ConnMultiaddrs) bool {
+	if !g.allows(p) {
+		return false
+	}
+	g.pace.met(remoteIP(addrs))
+	return true
+}
+
+// remoteIP is the address of the far end; zero if it has none.
+func remoteIP(addrs network.ConnMultiaddrs) netip.Addr {
+	ip, err := manet.ToIP(addrs.RemoteMultiaddr())
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr
 }
 
 // InterceptUpgraded implements connmgr.ConnectionGater. It looks again: a peer may have been

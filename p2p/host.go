@@ -87,7 +87,11 @@ func (h *Host) start() error {
 	}
 	muxer := newMuxer()
 	door := admission.NewDoor(h.config.HalfOpen, h.config.HandshakeTimeout)
-	h.gater = newGater(h.Alone(), door)
+	pace, err := newPace()
+	if err != nil {
+		return fmt.Errorf("limit the p2p host: %w", err)
+	}
+	h.gater = newGater(h.Alone(), door, pace)
 	h.admission, err = admission.New(
 		admission.Config{Secrets: h.config.Secrets, Timeout: h.config.HandshakeTimeout, Door: door},
 		key, []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: muxer}})

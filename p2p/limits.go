@@ -17,11 +17,10 @@ const (
 	// The windows that one peer may make us promise. What it really takes is what it sent and
 	// this node has not read yet, 256 KiB a stream until that stream is read fast.
 	peerMemory = 512 << 20
-	// addressConns bounds connections per IP address, of which nodes behind one NAT share one.
-	// It is above what the door holds, so that strangers there do not keep members out.
+	// addressConns bounds connections per IPv4 address, of which nodes behind one NAT share one,
+	// and per IPv6 network, which all nodes may share. It is above what the door holds and the
+	// members together, so that strangers do not keep members out.
 	addressConns = 1024
-	// addressRate bounds new connections per second and IP address.
-	addressRate, addressBurst = 64, 512
 )
 
 // newLimits bounds what members and strangers can make this node hold. members is the number
@@ -57,8 +56,9 @@ func newLimits(members, halfOpen int) (network.ResourceManager, error) {
 		rcmgr.WithMetricsDisabled(),
 		rcmgr.WithLimitPerSubnet(
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: addressConns}},
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 128, ConnCount: addressConns}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: addressConns}},
 		),
+		// How often one address is dialled. The gater has the same limit for who connects.
 		rcmgr.WithConnRateLimiters(&rate.Limiter{
 			NetworkPrefixLimits: []rate.PrefixLimit{ // no limit: nodes of a demo
 				{Prefix: netip.MustParsePrefix("127.0.0.0/8")},

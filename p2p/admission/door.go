@@ -3,6 +3,7 @@ package admission
 import (
 	"container/list"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -11,9 +12,9 @@ import (
 const DefaultHalfOpen = 256
 
 // A Door bounds the connections that were accepted and are not admitted yet. When there are
-// too many, the oldest is closed: a member needs milliseconds to pass, so that a flood of idle
-// connections pushes out itself. Each connection also carries a deadline, which covers the
-// negotiation before TLS. It is safe for concurrent use.
+// too many, one of the network with the most goes, the oldest: a flood pushes out itself, and
+// not the member from elsewhere whose handshake takes long. Each connection also carries a
+// deadline, which covers the negotiation before TLS. It is safe for concurrent use.
 type Door struct {
 	limit   int
 	timeout time.Duration
@@ -21,11 +22,13 @@ type Door struct {
 	mu      sync.Mutex
 	order   *list.List // of *waiting, the oldest in front
 	waiting map[net.Conn]*list.Element
+	crowds  map[netip.Prefix]int // how many wait, of each network
 }
 
 type waiting struct {
-	conn  net.Conn
-	since time.Time
+	conn    net.Conn
+	network netip.Prefix
+	since   time.Time
 }
 
 // NewDoor returns a door with room for limit connections, each for at most timeout. Zeros
@@ -37,7 +40,22 @@ func NewDoor(limit int, timeout time.Duration) *Door {
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
-	return &Door{limit: limit, timeout: timeout, order: list.New(), waiting: map[net.Conn]*list.Element{}}
+	return &Door{
+		limit: limit, timeout: timeout,
+		order: list.New(), waiting: map[net.Conn]*list.Element{}, crowds: map[netip.Prefix]int{},
+	}
+}
+
+// NetworkOf is what belongs to one host as far as others can tell: an IPv4 address, or the 64
+// bits of an IPv6 address that are given to one network (RFC 4291, section 2.5.1).
+func NetworkOf(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap()
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = 64
+	}
+	network, _ := addr.Prefix(bits) // zero for no address
+	return network
 }
 
 // Enter takes note of a connection that was just accepted and sets its deadline.
@@ -54,20 +72,49 @@ func (d *Door) Enter(conn net.Conn) error {
 
 // enter returns the connections that have to go.
 func (d *Door) enter(conn net.Conn, now time.Time) []net.Conn {
+	var from netip.Addr
+	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		from = tcp.AddrPort().Addr()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	w := &waiting{conn: conn, network: NetworkOf(from), since: now}
+	d.waiting[conn] = d.order.PushBack(w)
+	d.crowds[w.network]++
 	var out []net.Conn
-	for front := d.order.Front(); front != nil; front = d.order.Front() {
-		w := front.Value.(*waiting) //nolint:errcheck // the list holds nothing else
-		if now.Sub(w.since) < d.timeout && d.order.Len() < d.limit {
-			break
-		}
-		out = append(out, w.conn)
-		d.order.Remove(front)
-		delete(d.waiting, w.conn)
+	for front := d.order.Front(); now.Sub(of(front).since) >= d.timeout; front = d.order.Front() {
+		out = append(out, d.remove(front))
 	}
-	d.waiting[conn] = d.order.PushBack(&waiting{conn: conn, since: now})
+	if d.order.Len() > d.limit {
+		out = append(out, d.remove(d.crowded()))
+	}
 	return out
+}
+
+// crowded is the oldest connection of the network with the most. Needs mu, and one that waits.
+func (d *Door) crowded() *list.Element {
+	most := d.order.Front()
+	for e := most.Next(); e != nil; e = e.Next() {
+		if d.crowds[of(e).network] > d.crowds[of(most).network] {
+			most = e
+		}
+	}
+	return most
+}
+
+// remove forgets a connection, which it returns. Needs mu.
+func (d *Door) remove(e *list.Element) net.Conn {
+	w := of(e)
+	d.order.Remove(e)
+	delete(d.waiting, w.conn)
+	if d.crowds[w.network]--; d.crowds[w.network] == 0 {
+		delete(d.crowds, w.network)
+	}
+	return w.conn
+}
+
+func of(e *list.Element) *waiting {
+	return e.Value.(*waiting) //nolint:errcheck // the list holds nothing else
 }
 
 // Leave forgets a connection whose handshake is over. A connection it does not know is ignored.
@@ -75,8 +122,7 @@ func (d *Door) Leave(conn net.Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e, ok := d.waiting[conn]; ok {
-		d.order.Remove(e)
-		delete(d.waiting, conn)
+		d.remove(e)
 	}
 }
 
