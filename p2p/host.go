@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"syscall"
 	"time"
@@ -93,7 +94,10 @@ func (h *Host) start() error {
 	}
 	h.gater = newGater(h.Alone(), door, pace)
 	h.admission, err = admission.New(
-		admission.Config{Secrets: h.config.Secrets, Timeout: h.config.HandshakeTimeout, Door: door},
+		admission.Config{
+			Secrets: h.config.Secrets, Timeout: h.config.HandshakeTimeout, Door: door,
+			Socket: func(c net.Conn) net.Conn { return newSocket(c) },
+		},
 		key, []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: muxer}})
 	if err != nil {
 		return err
@@ -117,7 +121,7 @@ func (h *Host) start() error {
 		libp2p.Ping(false),
 		// Without SO_REUSEPORT a port that is in use is an error and not a silent split.
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport(), tcp.WithConnectionTimeout(h.config.DialTimeout)),
-		libp2p.Security(string(admission.ID), func(protocol.ID) sockets { return sockets{h.admission, door} }),
+		libp2p.Security(string(admission.ID), func(protocol.ID) *admission.Transport { return h.admission }),
 		libp2p.Muxer(yamux.ID, muxer),
 		libp2p.UserAgent(agent(h.config.Version, h.config.Zone)),
 		libp2p.ProtocolVersion(protocolVersion),

@@ -110,6 +110,19 @@ func TestMembersComeAndGo(t *testing.T) {
 	}
 }
 
+// The door knows a connection from its accept to its admission.
+func TestMembersLeaveTheDoor(t *testing.T) {
+	s := secrets(1)
+	a, b := newHost(t, Config{Secrets: s}), newHost(t, Config{Secrets: s})
+	if err := b.Connect(t.Context(), peer.AddrInfo{ID: a.ID(), Addrs: a.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	counted(t, a, 1)
+	if n := a.gater.door.Len(); n != 0 {
+		t.Errorf("%d wait in the door, though all were admitted", n)
+	}
+}
+
 func TestAskingLeavesNoTrace(t *testing.T) {
 	s := secrets(1)
 	a, b := newHost(t, Config{Secrets: s}), newHost(t, Config{Secrets: s})

@@ -1,16 +1,11 @@
 package p2p
 
 import (
-	"context"
 	"encoding/binary"
 	"net"
 	"syscall"
 
-	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/sec"
 	"golang.org/x/sys/unix"
-
-	"github.com/shoal-project/shoal/p2p/admission"
 )
 
 const (
@@ -24,23 +19,6 @@ const (
 	recordTail   = 17 // bytes of a record that are not the sender's: its type and the tag
 	maxRecord    = 1<<14 + 256
 )
-
-// sockets is admission over connections that are sockets of ours.
-type sockets struct {
-	*admission.Transport
-	door *admission.Door
-}
-
-// SecureInbound implements sec.SecureTransport.
-func (t sockets) SecureInbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
-	defer t.door.Leave(insecure) // which knows the connection by what is below the socket
-	return t.Transport.SecureInbound(ctx, newSocket(insecure), p)
-}
-
-// SecureOutbound implements sec.SecureTransport.
-func (t sockets) SecureOutbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
-	return t.Transport.SecureOutbound(ctx, newSocket(insecure), p)
-}
 
 // A socket is a TCP connection below TLS that keeps few bytes back, and whose reader is woken
 // for the rest of a record, or of a frame of the muxer, as a whole. Otherwise each segment of

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"container/list"
+	"context"
 	"net"
 	"net/netip"
 	"sync"
@@ -13,8 +14,8 @@ const DefaultHalfOpen = 256
 
 // A Door bounds the connections that were accepted and are not admitted yet. When there are
 // too many, one of the network with the most goes, the oldest: a flood pushes out itself, and
-// not the member from elsewhere whose handshake takes long. Each connection also carries a
-// deadline, which covers the negotiation before TLS. It is safe for concurrent use.
+// not the member from elsewhere whose handshake takes long. The time of each connection runs from
+// here to its admission, the negotiation before TLS included. It is safe for concurrent use.
 type Door struct {
 	limit   int
 	timeout time.Duration
@@ -115,6 +116,18 @@ func (d *Door) remove(e *list.Element) net.Conn {
 
 func of(e *list.Element) *waiting {
 	return e.Value.(*waiting) //nolint:errcheck // the list holds nothing else
+}
+
+// within returns ctx with the end of the connection's time, which began when it entered, and
+// ctx itself for a connection that it does not know.
+func (d *Door) within(ctx context.Context, conn net.Conn) (context.Context, context.CancelFunc) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e, ok := d.waiting[conn]
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, of(e).since.Add(d.timeout))
 }
 
 // Leave forgets a connection whose handshake is over. A connection it does not know is ignored.

@@ -1,11 +1,14 @@
 package admission
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -126,4 +129,58 @@ func TestDoorPushesOutOfTheLargestCrowd(t *testing.T) {
 			t.Errorf("%s: %d wait, and %v are counted, though all left", name, door.Len(), door.crowds)
 		}
 	}
+}
+
+// An outsider that always has a byte more to say is cut off when its time is over, which runs from
+// when it came: whether it drips before TLS, in it or behind it.
+func TestDrippingOutsiderIsCutOff(t *testing.T) {
+	const timeout = 5 * time.Second
+	drip := func(c io.Writer) {
+		for err := error(nil); err == nil; _, err = c.Write([]byte{0}) {
+			time.Sleep(100 * time.Millisecond) // of the bubble's clock
+		}
+	}
+	for name, speaks := range map[string]func(ctx context.Context, o node, c net.Conn){
+		"in TLS": func(_ context.Context, _ node, c net.Conn) {
+			_, _ = c.Write([]byte{0x16, 3, 1, 0x40, 0}) // the header of a record of 16 KiB
+			drip(c)
+		},
+		"behind TLS": func(ctx context.Context, o node, c net.Conn) {
+			if secured, err := o.tls.SecureOutbound(ctx, c, ""); err == nil {
+				drip(secured)
+			}
+		},
+	} {
+		for _, before := range []time.Duration{0, time.Second, timeout - time.Millisecond} {
+			t.Run(fmt.Sprintf("%s after %s", name, before), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { isCutOff(t, timeout, before, speaks) })
+			})
+		}
+	}
+}
+
+// isCutOff has an outsider speak that took so long before TLS began.
+func isCutOff(t *testing.T, timeout, before time.Duration, speaks func(ctx context.Context, o node, c net.Conn)) {
+	t.Helper()
+	door := NewDoor(0, timeout)
+	here := newNode(t, Config{Secrets: []Secret{GenerateSecret()}, Timeout: timeout, Door: door})
+	stranger := newNode(t, Config{Secrets: []Secret{GenerateSecret()}})
+	far, near := net.Pipe()
+	began := time.Now()
+	if err := door.Enter(near); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(before) // of the bubble's clock
+	var spoke sync.WaitGroup
+	spoke.Go(func() { speaks(t.Context(), stranger, far) })
+	if _, err := here.SecureInbound(t.Context(), near, ""); err == nil {
+		t.Error("it was let in")
+	}
+	if took := time.Since(began); took != timeout {
+		t.Errorf("it was cut off after %s, want %s", took, timeout)
+	}
+	if door.Len() != 0 {
+		t.Error("it did not leave the door")
+	}
+	spoke.Wait() // the far end was closed
 }

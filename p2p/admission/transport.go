@@ -48,6 +48,7 @@ type Transport struct {
 	secrets []Secret
 	timeout time.Duration
 	door    *Door
+	socket  func(net.Conn) net.Conn
 }
 
 var _ sec.SecureTransport = (*Transport)(nil)
@@ -60,8 +61,11 @@ type Config struct {
 	Secrets []Secret
 	// Timeout bounds a handshake. 0 means DefaultTimeout.
 	Timeout time.Duration
-	// Door, if not nil, is told when an accepted connection was admitted or refused.
+	// Door, if not nil, is told when an accepted connection was admitted or refused, and says
+	// since when its Timeout runs. Nil means: since it is secured.
 	Door *Door
+	// Socket returns what TLS reads and writes in the place of a connection. Nil means: itself.
+	Socket func(net.Conn) net.Conn
 }
 
 // Validate reports what is wrong with the configuration.
@@ -92,9 +96,14 @@ func New(config Config, key crypto.PrivKey, muxers []upgrader.StreamMuxer) (*Tra
 	if err != nil {
 		return nil, fmt.Errorf("make the admission transport: %w", err)
 	}
-	t := &Transport{tls: inner, self: self, secrets: slices.Clone(config.Secrets), timeout: config.Timeout, door: config.Door}
+	t := &Transport{
+		tls: inner, self: self, secrets: slices.Clone(config.Secrets), timeout: config.Timeout, door: config.Door, socket: config.Socket,
+	}
 	if t.timeout == 0 {
 		t.timeout = DefaultTimeout
+	}
+	if t.socket == nil {
+		t.socket = func(c net.Conn) net.Conn { return c }
 	}
 	return t, nil
 }
@@ -105,21 +114,23 @@ func (t *Transport) ID() protocol.ID { return ID }
 // SecureInbound implements sec.SecureTransport: it returns a connection only to a member.
 // On an error the connection is closed.
 func (t *Transport) SecureInbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
 	if t.door != nil {
 		defer t.door.Leave(insecure)
+		ctx, cancel = t.door.within(ctx, insecure)
+		defer cancel()
 	}
 	if len(t.secrets) == 0 {
 		_ = insecure.Close()
 		return nil, ErrAlone
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.timeout)
-	defer cancel()
-	conn, err := t.tls.SecureInbound(ctx, insecure, p)
+	conn, err := t.tls.SecureInbound(ctx, t.socket(insecure), p)
 	if err != nil {
 		return nil, err
 	}
 	if err := t.within(ctx, conn, t.welcome); err != nil {
-		_ = conn.Close()
+		_ = insecure.Close() // not conn, which would take 5 s more to say so in TLS
 		return nil, err
 	}
 	return conn, nil
@@ -159,7 +170,7 @@ func (t *Transport) outbound(ctx context.Context, insecure net.Conn, p peer.ID, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	conn, err := t.tls.SecureOutbound(ctx, insecure, p)
+	conn, err := t.tls.SecureOutbound(ctx, t.socket(insecure), p)
 	if err != nil {
 		return nil, err
 	}
