@@ -27,8 +27,12 @@ const (
 	DefaultRate = 20
 	// DefaultBurst is how many it may ask at once.
 	DefaultBurst = 50
-	// answersAtOnce bounds the memory that answers take, at most MaxManifest each.
-	answersAtOnce = 16
+	// answersAtOnce bounds the memory that answers take, at most MaxManifest each; answersPerPeer
+	// is how much of that one peer can have.
+	answersAtOnce, answersPerPeer = 16, 2
+	// streamsPerPeer is how many streams of one peer may be open at once. A node asks as much
+	// when it pulls so many images at the same time.
+	streamsPerPeer = 16
 	// knownAskers bounds the memory of who asked how much.
 	knownAskers = 4096
 )
@@ -69,6 +73,13 @@ type Service struct {
 	closed bool
 	wg     sync.WaitGroup
 	askers *simplelru.LRU[peer.ID, *rate.Limiter]
+	asking map[peer.ID]*asking
+}
+
+// asking is what there is of a peer while it asks.
+type asking struct {
+	streams int           // its open ones; needs Service.mu
+	slots   chan struct{} // answersPerPeer
 }
 
 // New starts answering on the host. The caller closes the service before the host.
@@ -95,7 +106,7 @@ func New(h host.Host, handler Handler, config Config) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
 		host: h, handler: handler, config: config, log: config.Logger, slots: make(chan struct{}, answersAtOnce),
-		cancel: cancel, askers: askers,
+		cancel: cancel, askers: askers, asking: map[peer.ID]*asking{},
 	}
 	h.SetStreamHandler(Protocol, func(stream network.Stream) { s.accept(ctx, stream) })
 	return s, nil
@@ -115,22 +126,17 @@ func (s *Service) Close() error {
 // accept runs on a goroutine of libp2p's, which Close waits for.
 func (s *Service) accept(ctx context.Context, stream network.Stream) {
 	from := stream.Conn().RemotePeer()
-	if !s.admit(from) {
+	asker := s.admit(from)
+	if asker == nil {
 		_ = stream.Reset()
 		return
 	}
-	defer s.wg.Done()
+	defer s.leave(from, asker)
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = stream.Reset() })
 	defer stop()
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return
-	}
-	if err := s.answer(ctx, stream, from); err != nil {
+	if err := s.serve(ctx, stream, asker); err != nil {
 		s.log.DebugContext(ctx, "a question was not answered", "peer", from.String(), "error", err)
 		_ = stream.Reset()
 		return
@@ -138,26 +144,45 @@ func (s *Service) accept(ctx context.Context, stream network.Stream) {
 	_ = stream.Close()
 }
 
-// admit counts the question against the peer's rate, and the goroutine for Close.
-func (s *Service) admit(from peer.ID) bool {
+// admit counts the question against the peer's rate and its streams, and the goroutine for
+// Close. Unless it returns nil, leave must follow.
+func (s *Service) admit(from peer.ID) *asking {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return false
+		return nil
 	}
 	limiter, ok := s.askers.Get(from)
 	if !ok {
 		limiter = rate.NewLimiter(rate.Limit(s.config.Rate), s.config.Burst)
 		s.askers.Add(from, limiter)
 	}
-	if !limiter.Allow() {
-		return false
+	p := s.asking[from]
+	if p == nil {
+		p = &asking{slots: make(chan struct{}, answersPerPeer)}
 	}
+	if p.streams == streamsPerPeer || !limiter.Allow() {
+		return nil
+	}
+	p.streams++
+	s.asking[from] = p
 	s.wg.Add(1)
-	return true
+	return p
 }
 
-func (s *Service) answer(ctx context.Context, stream network.Stream, from peer.ID) error {
+// leave takes back what admit counted but for the rate.
+func (s *Service) leave(from peer.ID, p *asking) {
+	s.mu.Lock()
+	if p.streams--; p.streams == 0 {
+		delete(s.asking, from)
+	}
+	s.mu.Unlock()
+	s.wg.Done()
+}
+
+// serve reads the question, and answers once it is the peer's turn: who says nothing takes
+// no slot.
+func (s *Service) serve(ctx context.Context, stream network.Stream, p *asking) error {
 	message, err := readMessage(stream, maxQuestion)
 	if err != nil {
 		return err
@@ -166,7 +191,19 @@ func (s *Service) answer(ctx context.Context, stream network.Stream, from peer.I
 	if err != nil {
 		return err
 	}
-	a, err := s.handler.Resolve(ctx, from, q)
+	for _, slots := range []chan struct{}{p.slots, s.slots} {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
+		}
+	}
+	return s.answer(ctx, stream, q)
+}
+
+func (s *Service) answer(ctx context.Context, stream network.Stream, q Question) error {
+	a, err := s.handler.Resolve(ctx, stream.Conn().RemotePeer(), q)
 	if err != nil {
 		return fmt.Errorf("resolve: %w", err)
 	}

@@ -313,12 +313,13 @@ func TestAskersAreBounded(t *testing.T) {
 	}
 	s := serve(t, h, nothing, Config{})
 	for i := range 2 * knownAskers {
-		if s.admit(peer.ID(rune(i + 1))) {
-			s.wg.Done()
+		id := peer.ID(rune(i + 1))
+		if p := s.admit(id); p != nil {
+			s.leave(id, p)
 		}
 	}
-	if n := s.askers.Len(); n != knownAskers {
-		t.Errorf("%d askers are remembered", n)
+	if n := s.askers.Len(); n != knownAskers || len(s.asking) != 0 {
+		t.Errorf("%d askers are remembered, and %d ask", n, len(s.asking))
 	}
 }
 
