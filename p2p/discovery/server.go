@@ -39,9 +39,9 @@ const (
 	streamIdle, streamWrite = 10 * time.Minute, 10 * time.Second
 	// neighboursTold is how many of the closest peers are told to who looks for peers.
 	neighboursTold = 20
-	// messageRate is how many messages a second are taken from one peer, and messageBurst how
-	// many at once: a node that starts announces all that it has to a neighbour.
-	messageRate, messageBurst = 500, 4096
+	// streamsPerPeer is how many streams of one peer may be open at once. The library keeps one,
+	// and opens another for a message where that fails.
+	streamsPerPeer = 8
 	// knownAskers bounds the memory of who asked how much.
 	knownAskers = 4096
 )
@@ -68,6 +68,7 @@ type server struct {
 	mu     sync.Mutex
 	closed bool
 	askers *simplelru.LRU[peer.ID, *rate.Limiter]
+	open   map[peer.ID]int // streams
 }
 
 // start starts answering. The caller closes the server before the host.
@@ -75,6 +76,7 @@ func (s *server) start() (err error) {
 	if s.askers, err = simplelru.NewLRU[peer.ID, *rate.Limiter](knownAskers, nil); err != nil {
 		return fmt.Errorf("limit what others ask: %w", err)
 	}
+	s.open = map[peer.ID]int{}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.wg.Go(func() { s.forget(ctx) })
@@ -108,12 +110,12 @@ func (s *server) serve(ctx context.Context, stream network.Stream) {
 		_ = stream.Reset()
 		return
 	}
-	defer s.wg.Done()
+	defer s.leave(from)
 	stop := context.AfterFunc(ctx, func() { _ = stream.Reset() })
 	defer stop()
-	in := bufio.NewReaderSize(stream, 512)
+	in, turn := bufio.NewReaderSize(stream, 512), &turn{limiter: limiter}
 	for {
-		err := s.exchange(ctx, stream, in, limiter)
+		err := s.exchange(ctx, stream, in, turn)
 		switch {
 		case errors.Is(err, io.EOF):
 			_ = stream.Close()
@@ -126,11 +128,12 @@ func (s *server) serve(ctx context.Context, stream network.Stream) {
 	}
 }
 
-// enter counts a stream for close. It returns what the peer may still ask, nil after close.
+// enter counts a stream. It returns what the peer may still ask: nil after close, and for one
+// stream too many. Otherwise leave must follow.
 func (s *server) enter(from peer.ID) *rate.Limiter {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.open[from] == streamsPerPeer {
 		return nil
 	}
 	limiter, ok := s.askers.Get(from)
@@ -138,12 +141,22 @@ func (s *server) enter(from peer.ID) *rate.Limiter {
 		limiter = rate.NewLimiter(messageRate, messageBurst)
 		s.askers.Add(from, limiter)
 	}
+	s.open[from]++
 	s.wg.Add(1)
 	return limiter
 }
 
+func (s *server) leave(from peer.ID) {
+	s.mu.Lock()
+	if s.open[from]--; s.open[from] == 0 {
+		delete(s.open, from)
+	}
+	s.mu.Unlock()
+	s.wg.Done()
+}
+
 // exchange takes one message and sends the answer, if it has one. Who asks too much waits.
-func (s *server) exchange(ctx context.Context, stream network.Stream, in *bufio.Reader, limiter *rate.Limiter) error {
+func (s *server) exchange(ctx context.Context, stream network.Stream, in *bufio.Reader, turn *turn) error {
 	if err := stream.SetReadDeadline(time.Now().Add(streamIdle)); err != nil {
 		return err
 	}
@@ -151,8 +164,12 @@ func (s *server) exchange(ctx context.Context, stream network.Stream, in *bufio.
 	if err := (protodelim.UnmarshalOptions{MaxSize: maxMessage}).UnmarshalFrom(in, question); err != nil {
 		return err
 	}
-	if err := limiter.Wait(ctx); err != nil {
+	wait, err := turn.next(time.Now())
+	if err != nil {
 		return err
+	}
+	if wait > 0 && !pause(ctx, wait) {
+		return context.Cause(ctx)
 	}
 	s.messages.Add(1)
 	reply, err := s.reply(time.Now(), stream.Conn().RemotePeer(), question)

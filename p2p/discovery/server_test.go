@@ -186,17 +186,56 @@ func TestServerClosesOnNonsense(t *testing.T) {
 func TestServerKeepsPeersToTheirRate(t *testing.T) {
 	n := start(t, admission.GenerateSecret(), Config{}, p2p.Config{})
 	greedy, other := n.server.enter("greedy"), n.server.enter("other")
-	defer n.server.wg.Done()
-	defer n.server.wg.Done()
+	defer n.server.leave("greedy")
+	defer n.server.leave("other")
 	if n.server.enter("greedy") != greedy || other == greedy {
 		t.Error("a peer's streams do not share its rate, or peers do")
 	}
-	n.server.wg.Done()
+	n.server.leave("greedy")
 	if !greedy.AllowN(noon, messageBurst) || greedy.AllowN(noon, 1) || !greedy.AllowN(noon.Add(time.Second), messageRate) {
 		t.Error("the rate is another")
 	}
 	if !other.AllowN(noon, 1) {
 		t.Error("one peer's greed is another's loss")
+	}
+}
+
+// A peer has so many streams, and more once it closes some; others have theirs.
+func TestServerCountsStreams(t *testing.T) {
+	nodes := swarm(t, 3, Config{})
+	server, from := nodes[0].server, nodes[1].host.ID()
+	counted := func() int {
+		server.mu.Lock()
+		defer server.mu.Unlock()
+		return server.open[from]
+	}
+	ask := func(stream network.Stream) error {
+		if _, err := protodelim.MarshalTo(stream, message(pb.Message_PING, nil)); err != nil {
+			return err
+		}
+		_, err := stream.Read(make([]byte, 1))
+		return err
+	}
+	var streams []network.Stream
+	for counted() < streamsPerPeer { // the library has one already, or not
+		stream := dial(t, nodes[1], nodes[0])
+		if err := ask(stream); err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, stream)
+	}
+	if err := ask(dial(t, nodes[1], nodes[0])); err == nil {
+		t.Error("one more stream is served")
+	}
+	if err := ask(dial(t, nodes[2], nodes[0])); err != nil {
+		t.Errorf("another peer: %v", err)
+	}
+	for _, stream := range streams {
+		_ = stream.Reset()
+	}
+	eventually(t, "the streams are over", func() bool { return counted() <= 1 })
+	if err := ask(dial(t, nodes[1], nodes[0])); err != nil {
+		t.Errorf("after its other streams: %v", err)
 	}
 }
 
