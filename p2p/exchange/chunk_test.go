@@ -222,10 +222,13 @@ func TestBodyThatBreaksOff(t *testing.T) {
 		d := digestOf(byte(n))
 		g := asked(t, a, b, d, testSize, 0, 1)
 		part := chunkOf(g, 0)[:200_000]
+		queued := make(chan struct{})
 		first := b.serveFrom(a.ID(), d, 0, func() (io.ReadCloser, error) {
+			<-queued
 			return io.NopCloser(io.MultiReader(bytes.NewReader(part), tail)), nil
 		})
 		second := b.serve(a.ID(), d, g, 1)
+		close(queued)
 		if err := result(t, first); !errors.Is(err, broken) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("the chunk that broke off: %v", err)
 		}
