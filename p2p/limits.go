@@ -10,13 +10,15 @@ import (
 )
 
 const (
-	// A peer has one stream per blob exchanged with it, and a few for questions.
-	peerStreams = 1024
+	// A peer has one stream per blob exchanged with it, 256 at most, and a few for questions.
+	peerStreams = 384
 	// A pair of nodes may dial each other at the same moment and on several addresses.
 	peerConns = 16
-	// The windows that one peer may make us promise. What it really takes is what it sent and
-	// this node has not read yet, 256 KiB a stream until that stream is read fast.
-	peerMemory = 512 << 20
+	// The windows that one peer may make us promise: 256 KiB a stream, and 4 MiB once that stream
+	// is read fast, as long as half of this is left. yamux ends the whole connection of who
+	// opens a stream beyond it. So there is no such limit for all peers together: those with many
+	// silent streams would cut off the others. What they really take is bounded by unread.
+	peerMemory = 128 << 20
 	// addressConns bounds connections per IPv4 address, of which nodes behind one NAT share one,
 	// and per IPv6 network, which all nodes may share. It is above what the door holds and the
 	// members together, so that strangers do not keep members out.

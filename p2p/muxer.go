@@ -16,6 +16,8 @@ import (
 )
 
 const (
+	// frameHeader is the bytes of the header of yamux's frames.
+	frameHeader = 12
 	// streamWindow is how much one stream may have in flight: a chunk of 4 MiB, which is
 	// also more than 10 Gbit/s x 3 ms.
 	streamWindow = 4 << 20
@@ -32,8 +34,12 @@ const (
 
 // A muxer is yamux with a short line in front of the socket. yamux alone takes 64 writes of
 // 64 KiB before it makes anybody wait, and the kernel megabytes more: a message of a few bytes
-// then comes after all of them, and a chunk counts as sent long before it is.
-type muxer struct{ yamux *yamux.Transport }
+// then comes after all of them, and a chunk counts as sent long before it is. And it bounds what
+// yamux keeps of what nobody reads.
+type muxer struct {
+	yamux  *yamux.Transport
+	unread *unread
+}
 
 // newMuxer returns a muxer with windows for chunks and a short patience with dead peers.
 func newMuxer() muxer {
@@ -44,13 +50,13 @@ func newMuxer() muxer {
 	config.MaxIncomingStreams = math.MaxUint32 // the resource manager counts
 	config.ReadBufSize = 0                     // TLS buffers already
 	config.LogOutput = io.Discard
-	return muxer{yamux: (*yamux.Transport)(&config)}
+	return muxer{yamux: (*yamux.Transport)(&config), unread: newUnread()}
 }
 
 // NewConn implements network.Multiplexer.
 func (m muxer) NewConn(nc net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
-	l := &line{}
-	c := &countedConn{Conn: nc, line: l}
+	l, in := &line{}, newInbox(m.unread)
+	c := &countedConn{Conn: nc, line: l, in: follower{inbox: in}}
 	if secured, ok := nc.(interface{ NetConn() net.Conn }); ok { // crypto/tls
 		c.socket, _ = secured.NetConn().(*socket)
 	}
@@ -58,7 +64,7 @@ func (m muxer) NewConn(nc net.Conn, isServer bool, scope network.PeerScope) (net
 	if err != nil {
 		return nil, err
 	}
-	return &muxedConn{MuxedConn: inner, line: l}, nil
+	return &muxedConn{MuxedConn: inner, line: l, inbox: in}, nil
 }
 
 // A line counts the bytes that streams of one connection wrote and yamux has not written to
@@ -133,7 +139,8 @@ func (l *line) admit() {
 type countedConn struct {
 	net.Conn
 	line   *line
-	socket *socket // below Conn; nil if there is none
+	in     follower // the reader's
+	socket *socket  // below Conn; nil if there is none
 }
 
 // Read implements net.Conn.
@@ -141,21 +148,23 @@ func (c *countedConn) Read(p []byte) (int, error) {
 	if c.socket != nil {
 		c.socket.wanted = len(p)
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	c.in.follow(p[:n])
+	return n, err
 }
 
-// The frame's header has 12 bytes, of which the second is the type; 0 is data (yamux spec).
-const (
-	frameHeader = 12
-	frameType   = 1
-	dataFrame   = 0
-)
-
 // Write implements net.Conn.
-func (c *countedConn) Write(frame []byte) (int, error) {
-	n, err := c.Conn.Write(frame)
-	if len(frame) > frameHeader && frame[frameType] == dataFrame {
-		c.line.leave(len(frame) - frameHeader)
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if len(p) < frameHeader {
+		return n, err
+	}
+	f := frame(p[:frameHeader])
+	if f.isData() {
+		c.line.leave(len(p) - frameHeader)
+	}
+	if f.has(flagRST) {
+		c.in.inbox.end(f.stream()) // it may be one that nobody here was given
 	}
 	return n, err
 }
@@ -163,13 +172,15 @@ func (c *countedConn) Write(frame []byte) (int, error) {
 // Close implements net.Conn.
 func (c *countedConn) Close() error {
 	c.line.close()
+	c.in.inbox.close()
 	return c.Conn.Close()
 }
 
 // A muxedConn gives out streams that wait in line.
 type muxedConn struct {
 	network.MuxedConn
-	line *line
+	line  *line
+	inbox *inbox
 }
 
 // OpenStream implements network.MuxedConn.
@@ -178,7 +189,7 @@ func (c *muxedConn) OpenStream(ctx context.Context) (network.MuxedStream, error)
 	if err != nil {
 		return nil, err
 	}
-	return newMuxedStream(s, c.line), nil
+	return c.stream(s), nil
 }
 
 // AcceptStream implements network.MuxedConn.
@@ -187,21 +198,50 @@ func (c *muxedConn) AcceptStream() (network.MuxedStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newMuxedStream(s, c.line), nil
+	return c.stream(s), nil
 }
 
-// A muxedStream waits in line before each large write.
+// A muxedStream waits in line before each large write, and counts what is read.
 type muxedStream struct {
 	network.MuxedStream
-	line *line
+	id    uint32
+	line  *line
+	inbox *inbox
 
 	mu       sync.Mutex
 	deadline time.Time     // of writes
 	moved    chan struct{} // closed and made anew when the deadline is another
 }
 
-func newMuxedStream(s network.MuxedStream, l *line) *muxedStream {
-	return &muxedStream{MuxedStream: s, line: l, moved: make(chan struct{})}
+func (c *muxedConn) stream(s network.MuxedStream) *muxedStream {
+	id := idOf(s)
+	c.inbox.begin(id)
+	return &muxedStream{MuxedStream: s, id: id, line: c.line, inbox: c.inbox, moved: make(chan struct{})}
+}
+
+// Read implements network.MuxedStream.
+func (s *muxedStream) Read(p []byte) (int, error) {
+	n, err := s.MuxedStream.Read(p)
+	s.inbox.read(s.id, n)
+	return n, err
+}
+
+// Close implements network.MuxedStream.
+func (s *muxedStream) Close() error {
+	defer s.inbox.end(s.id)
+	return s.MuxedStream.Close()
+}
+
+// Reset implements network.MuxedStream.
+func (s *muxedStream) Reset() error {
+	defer s.inbox.end(s.id)
+	return s.MuxedStream.Reset()
+}
+
+// ResetWithError implements network.MuxedStream.
+func (s *muxedStream) ResetWithError(code network.StreamErrorCode) error {
+	defer s.inbox.end(s.id)
+	return s.MuxedStream.ResetWithError(code)
 }
 
 // Write implements network.MuxedStream. When it returns, all of p but the line's length was

@@ -145,7 +145,7 @@ func TestSocketNeverWaitsForTooMuch(t *testing.T) {
 			t.Fatal(err)
 		}
 		from.on = true
-		frames := countedConn{Conn: client, socket: to, line: &line{}}
+		frames := countedConn{Conn: client, socket: to, line: &line{}, in: follower{inbox: newInbox(newUnread())}}
 		for range rapid.IntRange(1, 5).Draw(t, "frames") {
 			length := rapid.IntRange(0, 64<<10-frameHeader).Draw(t, "length")
 			frame := make([]byte, frameHeader+length)
