@@ -8,8 +8,6 @@ import (
 
 	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
-
-	"github.com/shoal-project/shoal/pkg/blob"
 )
 
 var noon = time.Unix(43200, 0)
@@ -36,19 +34,21 @@ func checkRecords(t *testing.T, r *records) {
 			t.Errorf("%s has %d records", key.Short(), len(list))
 		}
 		for _, rec := range list {
-			n++
+			if n++; rec.of.keys[rec.at] != key {
+				t.Errorf("%q does not know where its record of %s is", rec.of.id, key.Short())
+			}
 			peers[rec.of.id]++
 			if r.peers[rec.of.id] != rec.of {
 				t.Errorf("the participant %q is another in a record", rec.of.id)
 			}
 		}
 	}
-	if r.len() != n || len(r.peers) != len(peers) {
+	if r.len() != n || len(r.peers) != len(peers) || len(r.most) != len(peers) {
 		t.Errorf("%d records of %d peers counted, %d of %d there", r.len(), len(r.peers), n, len(peers))
 	}
 	for id, p := range r.peers {
-		if p.records != peers[id] {
-			t.Errorf("%q: %d records counted, %d there", id, p.records, peers[id])
+		if len(p.keys) != peers[id] || len(p.keys) > len(r.most[0].keys) || r.most[p.place] != p {
+			t.Errorf("%q: %d records counted, %d there", id, len(p.keys), peers[id])
 		}
 	}
 }
@@ -136,11 +136,39 @@ func TestRecordsAreBounded(t *testing.T) {
 		t.Error("there is no room for what is there, or for another")
 	}
 	checkRecords(t, r)
-	r.n = maxRecords
-	if putRecord(r, noon, -1, "late") || len(r.keys[blob.Digest{}]) != 0 {
-		t.Error("there are more records than may be")
+}
+
+// However many peers fill the place, another finds room, at the cost of who has the most; and who
+// has as many as anybody gets no more.
+func TestRecordsOfTheFewMakeRoom(t *testing.T) {
+	const sybils, each, honest = 25, 400, 100
+	r := newRecords(time.Minute, 1)
+	r.limit = sybils * each
+	for i := range sybils * (each + 1) { // their last does not fit
+		if kept := putRecord(r, noon, i, fmt.Sprint("sybil ", i%sybils)); kept != (i < r.limit) {
+			t.Fatalf("record %d of %d: kept is %v", i, r.limit, kept)
+		}
 	}
-	if !putRecord(r, noon, 0, "greedy") {
+	for i := range honest {
+		if !putRecord(r, noon, -1-i, "honest") {
+			t.Fatalf("there is no room for record %d of an honest peer", i)
+		}
+		if r.len() != r.limit {
+			t.Fatalf("%d records are kept, want %d", r.len(), r.limit)
+		}
+	}
+	checkRecords(t, r)
+	for i := range honest {
+		if got := idsOf(r.some(noon, keyNumber(-1-i), "", 10)); !slices.Equal(got, []string{"honest"}) {
+			t.Fatalf("under its key %d is %v", i, got)
+		}
+	}
+	for id, p := range r.peers {
+		if n := len(p.keys); id != "honest" && (n < each-honest/sybils-1 || n > each-honest/sybils+1) {
+			t.Errorf("%s has %d records left", id, n)
+		}
+	}
+	if !putRecord(r, noon.Add(time.Second), -1, "honest") {
 		t.Error("a record that is there is not renewed")
 	}
 }
@@ -148,6 +176,7 @@ func TestRecordsAreBounded(t *testing.T) {
 // Whatever is put, the counts stay those of what is there.
 func TestRecordsCount(t *testing.T) {
 	r := newRecords(time.Minute, 1)
+	r.limit = 150
 	for i := range 5000 {
 		now := noon.Add(time.Duration(i) * 20 * time.Millisecond)
 		putRecord(r, now, i%3, fmt.Sprint(i*7%211))
