@@ -159,7 +159,7 @@ func (e *Exchange) handle(stream network.Stream) {
 	e.finishAttempt(a)
 	if err != nil {
 		e.turnAway(p, stream, err)
-		e.release(p)
+		e.release(a.place)
 		return
 	}
 	cancel()

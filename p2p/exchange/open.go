@@ -54,7 +54,7 @@ func (e *Exchange) open(ctx context.Context, k key, g blob.Geometry, a *attempt)
 	e.leave(k, a)
 	e.finishAttempt(a)
 	if err != nil {
-		e.release(k.peer)
+		e.release(a.place)
 		return fmt.Errorf("open a session: %w", err)
 	}
 	go s.run() // Close waits for it
@@ -71,7 +71,7 @@ func (e *Exchange) offer(ctx context.Context, k key, g blob.Geometry, a *attempt
 		}
 		return nil, fmt.Errorf("open a stream: %w", err)
 	}
-	s := e.newSession(k.peer, stream)
+	s := e.newSession(a.place, stream)
 	ctx, cancel := context.WithTimeout(ctx, e.config.HelloTimeout)
 	defer cancel()
 	err = within(ctx, stream, func() error {
@@ -103,7 +103,7 @@ func (e *Exchange) offer(ctx context.Context, k key, g blob.Geometry, a *attempt
 
 // accept answers the Hello of a peer's stream.
 func (e *Exchange) accept(ctx context.Context, a *attempt, stream network.Stream) (*session, error) {
-	s := e.newSession(stream.Conn().RemotePeer(), stream)
+	s := e.newSession(a.place, stream)
 	err := within(ctx, stream, func() error {
 		if err := e.reserve(stream); err != nil {
 			return err

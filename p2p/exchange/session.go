@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/pkg/wire"
@@ -27,6 +26,7 @@ const (
 type session struct {
 	exchange *Exchange
 	key      key
+	place    *place
 	geometry blob.Geometry
 	stream   network.Stream
 	inlet    *inlet
@@ -50,12 +50,13 @@ type ending struct {
 	flush bool // queued messages are still sent
 }
 
-func (e *Exchange) newSession(p peer.ID, stream network.Stream) *session {
-	m := e.meter(p)
+func (e *Exchange) newSession(pl *place, stream network.Stream) *session {
+	m := pl.meter
 	in := &inlet{stream: stream, meter: m, pace: pace{set: stream.SetReadDeadline, stall: e.config.StallTimeout}}
 	return &session{
 		exchange: e,
-		key:      key{peer: p},
+		key:      key{peer: pl.peer},
+		place:    pl,
 		stream:   stream,
 		inlet:    in,
 		outlet:   &outlet{stream: stream, meter: m, pace: pace{set: stream.SetWriteDeadline, stall: e.config.StallTimeout}},
@@ -90,7 +91,7 @@ func (s *session) run() {
 	e.config.Logger.Debug("session over", "peer", s.key.peer.String(), "blob", s.key.blob.String(), "error", how.err)
 	e.handler.Left(s.key.peer, s.key.blob, how.err)
 	e.forget(s)
-	e.release(s.key.peer)
+	e.release(s.place)
 }
 
 // open lets Connect see the session. Needs Exchange.mu.

@@ -26,6 +26,7 @@ type slot struct {
 // An attempt is a stream that may become a session.
 type attempt struct {
 	cancel context.CancelCauseFunc
+	place  *place
 }
 
 // errSupplanted ends an attempt in favour of the peer's own stream, or of a newer one.
@@ -92,11 +93,13 @@ func (e *Exchange) arrive(ctx context.Context, p peer.ID) (context.Context, *att
 
 // begin takes a place and makes an attempt. Needs e.mu.
 func (e *Exchange) begin(ctx context.Context, p peer.ID) (context.Context, *attempt, error) {
-	if err := e.take(p); err != nil {
+	pl, err := e.take(p)
+	if err != nil {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	a := &attempt{cancel: cancel}
+	a := &attempt{cancel: cancel, place: pl}
+	pl.end = func() { cancel(ErrTooMany) }
 	e.attempts[a] = struct{}{}
 	return ctx, a, nil
 }
@@ -165,7 +168,7 @@ func (e *Exchange) leave(k key, a *attempt) {
 	e.change(k, s)
 }
 
-// establish turns the attempt into a session, unless it was supplanted meanwhile.
+// establish turns the attempt into a session, unless it was supplanted or lost its place meanwhile.
 func (e *Exchange) establish(k key, a *attempt, session *session) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -175,7 +178,10 @@ func (e *Exchange) establish(k key, a *attempt, session *session) error {
 		return ErrClosed
 	case s == nil || s.outgoing != a && s.incoming != a:
 		return errSupplanted
+	case a.place.free:
+		return ErrTooMany
 	}
+	a.place.end = func() { session.end(ErrTooMany, codeTooMany) }
 	s.outgoing, s.incoming, s.session = nil, nil, session
 	e.wg.Add(1) // run is done with it
 	e.change(k, s)
