@@ -3,6 +3,7 @@ package p2p
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type gater struct {
 	alone bool
 	door  *admission.Door
 	pace  *pace
+	own   func() []ma.Multiaddr // what others are told of where this node listens
 
 	mu      sync.Mutex
 	blocked map[peer.ID]time.Time // until when
@@ -32,8 +34,8 @@ type gater struct {
 
 var _ connmgr.ConnectionGater = (*gater)(nil)
 
-func newGater(alone bool, door *admission.Door, pace *pace) *gater {
-	return &gater{alone: alone, door: door, pace: pace, blocked: map[peer.ID]time.Time{}}
+func newGater(alone bool, door *admission.Door, pace *pace, own func() []ma.Multiaddr) *gater {
+	return &gater{alone: alone, door: door, pace: pace, own: own, blocked: map[peer.ID]time.Time{}}
 }
 
 func (g *gater) block(p peer.ID, until time.Time) {
@@ -86,15 +88,36 @@ func (g *gater) allows(p peer.ID) bool {
 // InterceptPeerDial implements connmgr.ConnectionGater.
 func (g *gater) InterceptPeerDial(p peer.ID) bool { return g.allows(p) }
 
-// InterceptAddrDial implements connmgr.ConnectionGater.
-func (g *gater) InterceptAddrDial(p peer.ID, _ ma.Multiaddr) bool { return g.allows(p) }
+// InterceptAddrDial implements connmgr.ConnectionGater. Members tell where others are, and where
+// they are themselves.
+func (g *gater) InterceptAddrDial(p peer.ID, addr ma.Multiaddr) bool {
+	return g.allows(p) && g.elsewhere(ipOf(addr))
+}
+
+// elsewhere reports whether the address can be another member's. One of this machine or of this
+// link can be if this node has such an address itself, or if a member was met there: otherwise it
+// leads to what else runs here, or to a cloud's metadata.
+func (g *gater) elsewhere(addr netip.Addr) bool {
+	var near func(netip.Addr) bool
+	switch {
+	case !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast():
+		return false
+	case addr.IsLoopback():
+		near = netip.Addr.IsLoopback
+	case addr.IsLinkLocalUnicast():
+		near = netip.Addr.IsLinkLocalUnicast
+	default:
+		return true
+	}
+	return g.pace.knows(addr) || slices.ContainsFunc(g.own(), func(own ma.Multiaddr) bool { return near(ipOf(own)) })
+}
 
 // InterceptAccept implements connmgr.ConnectionGater: the connection enters the door, which
 // it leaves when its handshake is over. Who comes too often gets no place there, for libp2p asks
 // here before it looks at limits of its own.
 func (g *gater) InterceptAccept(addrs network.ConnMultiaddrs) bool {
 	conn, ok := addrs.(net.Conn)
-	return ok && !g.alone && g.pace.allow(time.Now(), remoteIP(addrs)) && g.door.Enter(conn) == nil
+	return ok && !g.alone && g.pace.allow(time.Now(), ipOf(addrs.RemoteMultiaddr())) && g.door.Enter(conn) == nil
 }
 
 // InterceptSecured implements connmgr.ConnectionGater. The peer was admitted.
@@ -102,18 +125,18 @@ func (g *gater) InterceptSecured(_ network.Direction, p peer.ID, addrs network.C
 	if !g.allows(p) {
 		return false
 	}
-	g.pace.met(remoteIP(addrs))
+	g.pace.met(ipOf(addrs.RemoteMultiaddr()))
 	return true
 }
 
-// remoteIP is the address of the far end; zero if it has none.
-func remoteIP(addrs network.ConnMultiaddrs) netip.Addr {
-	ip, err := manet.ToIP(addrs.RemoteMultiaddr())
+// ipOf is the IP address in a, as IPv4 where it is such; zero if there is none.
+func ipOf(a ma.Multiaddr) netip.Addr {
+	ip, err := manet.ToIP(a)
 	if err != nil {
 		return netip.Addr{}
 	}
 	addr, _ := netip.AddrFromSlice(ip)
-	return addr
+	return addr.Unmap()
 }
 
 // InterceptUpgraded implements connmgr.ConnectionGater. It looks again: a peer may have been

@@ -92,7 +92,7 @@ func (h *Host) start() error {
 	if err != nil {
 		return fmt.Errorf("limit the p2p host: %w", err)
 	}
-	h.gater = newGater(h.Alone(), door, pace)
+	h.gater = newGater(h.Alone(), door, pace, func() []ma.Multiaddr { return h.host.Addrs() })
 	h.admission, err = admission.New(
 		admission.Config{
 			Secrets: h.config.Secrets, Timeout: h.config.HandshakeTimeout, Door: door,
@@ -218,6 +218,7 @@ func (h *Host) Dial(ctx context.Context, addr ma.Multiaddr) (peer.ID, error) {
 	if err != nil {
 		return "", fmt.Errorf("ask who listens at %s: %w", addr, err)
 	}
+	h.gater.pace.met(ipOf(addr))
 	return p, h.Connect(ctx, peer.AddrInfo{ID: p, Addrs: []ma.Multiaddr{addr}})
 }
 

@@ -234,7 +234,7 @@ func TestBlock(t *testing.T) {
 }
 
 func TestBlocksAreBounded(t *testing.T) {
-	g := newGater(false, nil, nil)
+	g := newGater(false, nil, nil, nil)
 	now := time.Now()
 	g.block("first to end", now.Add(time.Minute))
 	for i := range maxBlocked {

@@ -55,6 +55,13 @@ func (p *pace) met(addr netip.Addr) {
 	p.members.Add(plain(addr), struct{}{})
 }
 
+// knows reports whether a member was met at the address lately.
+func (p *pace) knows(addr netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.members.Contains(plain(addr))
+}
+
 // allow reports whether the address may connect now, and counts it if so. Whom one limit
 // refuses counts against none.
 func (p *pace) allow(now time.Time, addr netip.Addr) bool {
