@@ -8,19 +8,20 @@ import (
 // The checks below are what no Machine may ever do, whatever its policies.
 
 // limits are how much of each kind may be under way, by the scheduler's Config.
-type limits struct{ uploads, waits, asks, asksPerPeer, reads, audits, checks, sessions int }
+type limits struct{ uploads, waits, asks, asksPerPeer, asksAll, reads, readsAll, audits, checks, sessions int }
 
 // Bounds that the Config does not name.
 const (
 	beside    = 1 // reads besides the duties: a rescue or a drip
 	maxAudits = 8 // each costs the registry a chunk more
+	fewAsks   = 2 // for each blob, whatever the limit over all
 )
 
 func limitsOf(c scheduler.Config) limits {
 	c = c.WithDefaults()
 	return limits{
 		uploads: c.Uploads, waits: c.UploadQueue + c.Uploads, asks: c.AsksMax, asksPerPeer: c.AsksPerPeer,
-		reads: c.Reads + beside, audits: maxAudits, checks: c.Hashers, sessions: 2 * c.Neighbours,
+		asksAll: c.AsksAll, reads: c.Reads + beside, readsAll: c.ReadsAll, audits: maxAudits, checks: c.Hashers, sessions: 2 * c.Neighbours,
 	}
 }
 
@@ -156,10 +157,31 @@ func (n *node) checkQuarantine(far *node, a scheduler.Quarantine) {
 	}
 }
 
-// checkGiven: a client gets right bytes.
+// checkSend: the bytes that leave are right ones, whatever happened to the chunk since Serve.
+func (n *node) checkSend(d *disk, i blob.ChunkIndex, c content) {
+	switch {
+	case !d.servable.Has(i):
+		n.w.fail(n, "sends chunk %d, which is neither R nor V", i)
+	case c != 0 && n.spec.Registry != RegistryLies:
+		n.w.fail(n, "sends wrong bytes as chunk %d", i)
+	}
+}
+
+// checkGiven: a client gets what the book of this node's reads says that they brought, or what
+// is proven, and right bytes.
 func (n *node) checkGiven(d *disk, i blob.ChunkIndex) {
-	if d.cells[i].content != 0 && n.spec.Registry != RegistryLies {
+	switch {
+	case !d.proven && !d.read.Has(i):
+		n.w.fail(n, "gives a client chunk %d, which it did not read, before the proof", i)
+	case d.cells[i].content != 0 && (d.proven || n.spec.Registry != RegistryLies):
 		n.w.fail(n, "gives a client wrong bytes of chunk %d", i)
+	}
+}
+
+// checkReadBytes: no byte comes from upstream once the blob is released, or given up.
+func (n *node) checkReadBytes(d *disk, r *reading) {
+	if d.releasing || !d.downloading() {
+		n.w.fail(n, "read %d of %s goes on at chunk %d after its release", r.id, d.digest().Short(), r.next-1)
 	}
 }
 
@@ -182,7 +204,9 @@ func (n *node) checkLimits() {
 	case n.waits > l.waits:
 		n.w.fail(n, "lets %d asks wait", n.waits)
 	}
+	asks, reads := 0, 0
 	for _, d := range n.disks {
+		asks, reads = asks+d.asks, reads+len(d.reads)-d.audits
 		switch {
 		case d.asks > l.asks:
 			n.w.fail(n, "%d asks for %s", d.asks, d.digest().Short())
@@ -196,20 +220,29 @@ func (n *node) checkLimits() {
 			n.w.fail(n, "%d sessions about %s", d.heard, d.digest().Short())
 		}
 	}
+	switch {
+	case asks > max(l.asksAll, fewAsks*len(n.disks)):
+		n.w.fail(n, "%d asks for all blobs", asks)
+	case reads > l.readsAll:
+		n.w.fail(n, "%d reads of all blobs", reads)
+	}
 }
 
-// checkEnd: every download of a living node with a registry has succeeded, and nobody waits
-// for an answer too long.
+// checkEnd: every download of a living node has ended, with a registry in success, and nobody
+// waits for an answer too long.
 func (w *world) checkEnd() {
 	for _, n := range w.nodes {
 		for _, d := range n.disks {
 			for _, s := range d.sessions {
 				s.checkWaits()
 			}
-			if n.dead || !n.begun || n.spec.Registry != RegistryWorks || n.spec.Lies != 0 || d.proven {
-				continue
+			switch {
+			case n.dead || !n.begun || n.spec.Lies != 0 || d.proven:
+			case !d.ended:
+				w.fail(n, "neither has blob %s nor gave it up in the end", d.digest().Short())
+			case n.spec.Registry == RegistryWorks:
+				w.fail(n, "has no blob %s in the end: %s", d.digest().Short(), d.why)
 			}
-			w.fail(n, "has no blob %s in the end: %s", d.digest().Short(), d.why)
 		}
 	}
 }

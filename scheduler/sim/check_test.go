@@ -29,7 +29,7 @@ func newStage(t *testing.T, changes ...func(*Config)) *stage {
 	t.Helper()
 	cfg := Config{
 		Seed: 9, Replay: "play it so", Images: [][]blob.ByteCount{{2 * blob.MiB}}, Nodes: make([]Node, 3),
-		Scheduler: scheduler.Config{Uploads: 2, UploadQueue: 64, AsksPerPeer: 2, AsksMax: 16, Hashers: 1, Reads: 1, Neighbours: 32},
+		Scheduler: scheduler.Config{Uploads: 2, UploadQueue: 64, AsksPerPeer: 2, AsksMax: 16, AsksAll: 20, Hashers: 1, Reads: 1, Neighbours: 32},
 	}
 	for i := range cfg.Nodes {
 		cfg.Nodes[i].Start = never // nothing happens but what a test does
@@ -48,6 +48,7 @@ func newStage(t *testing.T, changes ...func(*Config)) *stage {
 	w.join(st.d, st.b.disks[0])
 	st.s = st.d.session(st.b)
 	st.d.write(0, 0, fromRegistry)
+	st.d.read.Add(0)
 	st.d.write(1, 0, fromPeer)
 	for i := blob.ChunkIndex(2); i < 8; i++ {
 		st.s.has.Add(i)
@@ -56,6 +57,13 @@ func newStage(t *testing.T, changes ...func(*Config)) *stage {
 		t.Fatal(w.err)
 	}
 	return st
+}
+
+// second is one more blob at the first node.
+func (st *stage) second() *disk {
+	d := newDisk(st.a, 0)
+	st.a.disks = append(st.a.disks, d)
+	return d
 }
 
 // waits has the second node wait for chunks of the first.
@@ -99,6 +107,8 @@ func TestForbiddenActions(t *testing.T) {
 		{"serves chunk 1, which is neither R nor V", func(st *stage) { st.waits(1); st.serve(1) }},
 		{"answers n001 for chunk 0, which it does not wait for", func(st *stage) { st.serve(0) }},
 		{"answers n001 for chunk 0 twice", func(st *stage) { st.waits(0, 0); st.serve(0, 0, 0) }},
+		{"sends chunk 1, which is neither R nor V", func(st *stage) { st.a.sends(st.d, 1) }},
+		{"sends wrong bytes as chunk 0", func(st *stage) { st.d.cells[0].content = 1; st.a.sends(st.d, 0) }},
 		{"serves wrong bytes as chunk 0", func(st *stage) { st.d.cells[0].content = 1; st.waits(0); st.serve(0) }},
 		{"answers n001 for chunk 5, which it does not wait for", func(st *stage) {
 			st.a.perform(scheduler.RefuseBusy{Blob: st.blob, Peer: st.b.id, Chunk: 5})
@@ -132,8 +142,22 @@ func TestForbiddenActions(t *testing.T) {
 			st.a.perform(scheduler.Quarantine{Peer: st.b.id, What: "because"})
 		}},
 		{"gives a client wrong bytes of chunk 0", func(st *stage) { st.d.cells[0].content = 1; st.d.client.ask(st.d) }},
+		{"gives a client chunk 0, which it did not read, before the proof", func(st *stage) { st.d.read.Remove(0); st.d.client.ask(st.d) }},
+		{"read 1 of 000001182b06 goes on at chunk 2 after its release", func(st *stage) {
+			st.read(1, 2, 1)
+			st.d.releasing = true
+			st.until(second)
+		}},
 		{"releases wrong bytes of chunk 2", func(st *stage) { st.d.write(2, 1, fromPeer); st.d.prove() }},
-		{"has no blob 000001182b06 in the end", func(st *stage) { st.a.begun = true; st.w.checkEnd() }},
+		{"neither has blob 000001182b06 nor gave it up in the end", func(st *stage) {
+			st.a.begun, st.a.spec.Registry = true, RegistryUnknown
+			st.w.checkEnd()
+		}},
+		{"has no blob 000001182b06 in the end", func(st *stage) {
+			st.a.begun = true
+			st.a.perform(scheduler.Abandon{Blob: st.blob})
+			st.w.checkEnd()
+		}},
 		{"has not answered n001 for chunk 0", func(st *stage) { st.waits(0); st.w.now = 301 * second; st.w.checkEnd() }},
 	} {
 		t.Run(c.want, func(t *testing.T) {
@@ -161,6 +185,8 @@ func TestLimits(t *testing.T) {
 		}},
 		{"checks 2 links", func(st *stage) { st.d.checks = 2 }},
 		{"65 sessions", func(st *stage) { st.d.heard = 65 }},
+		{"21 asks for all blobs", func(st *stage) { st.d.asks, st.second().asks = 16, 5 }},
+		{"4 reads of all blobs", func(st *stage) { st.d.reads, st.second().reads = make([]*reading, 2), make([]*reading, 2) }},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			st := newStage(t)

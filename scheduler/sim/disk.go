@@ -54,6 +54,7 @@ type disk struct {
 
 	cells    []cell
 	servable blob.Bitset // R or V
+	read     blob.Bitset // chunks whose bytes the node's own reads brought, by the book of the reads
 	prefix   []value
 	suffix   []value
 	anchor   blob.ChunkIndex
@@ -82,7 +83,7 @@ type disk struct {
 func newDisk(n *node, k int) *disk {
 	l := &n.w.blobs[k]
 	d := &disk{node: n, layer: l, blob: k, n: l.geometry.Chunks()}
-	d.cells = make([]cell, d.n)
+	d.cells, d.read = make([]cell, d.n), blob.NewBitset(d.n)
 	d.reset()
 	return d
 }
@@ -117,14 +118,20 @@ func (d *disk) write(i blob.ChunkIndex, c content, from origin) bool {
 	return true
 }
 
-// lose forgets a chunk and every link over it.
+// lose forgets a chunk and every link over it. Who is being sent it sees the session end.
 func (d *disk) lose(i blob.ChunkIndex) {
 	if d.cells[i].origin == absent {
 		return
 	}
 	d.cells[i] = cell{}
 	d.servable.Remove(i)
+	d.read.Remove(i)
 	d.prefix = d.prefix[:min(len(d.prefix), int(i)+1)]
+	for _, s := range d.sessions {
+		if s.sending != nil && s.sending.chunk == i && d.node.spec.Lies == 0 {
+			d.node.w.after(0, torn{s.sending})
+		}
+	}
 }
 
 // replace puts the registry's bytes in the place of a chunk and reports whether it had them.

@@ -197,13 +197,26 @@ type upload struct {
 }
 
 // sendNext begins the next chunk of the queue if none is on its way. A cancel is too late then.
+// What was dropped since it was queued is answered with busy, as the store opens nothing but R and V.
 func (s *session) sendNext() {
-	if s.sending != nil || len(s.queue) == 0 || !s.open {
-		return
+	n := s.node
+	for s.sending == nil && s.open && len(s.queue) > 0 {
+		i := s.queue[0]
+		s.queue = slices.Delete(s.queue, 0, 1)
+		if n.spec.Lies == 0 && !s.disk.servable.Has(i) {
+			n.uploads--
+			n.soon(scheduler.UploadEnded{Blob: s.disk.digest(), Peer: s.far.id, Chunk: i})
+			s.refuse(i)
+			continue
+		}
+		s.answer(i)
+		s.begin(i)
 	}
-	n, i := s.node, s.queue[0]
-	s.queue = slices.Delete(s.queue, 0, 1)
-	s.answer(i)
+}
+
+// begin puts a chunk on its way.
+func (s *session) begin(i blob.ChunkIndex) {
+	n := s.node
 	s.sending = &upload{session: s, chunk: i, content: n.sends(s.disk, i)}
 	links := []*link{&n.up, &s.far.down}
 	if limit, slow := n.lieSlowly(); slow {
@@ -236,6 +249,19 @@ func (e overdue) happen(w *world) {
 	}
 	s.other.left(scheduler.FaultTransient)
 	w.after(w.latency(s.node, s.far), leaving{s, scheduler.FaultTransient})
+}
+
+// torn means that the bytes of a chunk were dropped or replaced while they were being sent: the
+// store gives no more of them, and the session ends in the middle of a frame.
+type torn struct{ upload *upload }
+
+func (e torn) happen(w *world) {
+	s := e.upload.session
+	if s.sending != e.upload {
+		return
+	}
+	w.after(w.latency(s.node, s.far), leaving{s.other, scheduler.FaultTransient})
+	s.left(scheduler.FaultTransient)
 }
 
 // crossed means that the last byte of an upload has left.

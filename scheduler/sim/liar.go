@@ -93,6 +93,7 @@ func (n *node) sends(d *disk, i blob.ChunkIndex) content {
 	if d.cells[i].origin == absent { // only a liar sends what it does not have
 		right = content(1 + n.number)
 	}
+	n.checkSend(d, i, right)
 	n.served++
 	turn := n.served%n.spec.Every == 0
 	switch {

@@ -136,6 +136,7 @@ func (d *disk) prove() {
 	d.proven, d.at = true, d.node.w.now
 	d.servable = blob.FullBitset(d.n)
 	d.node.await(-1)
+	d.client.advance(d)
 }
 
 // count tells the Machine how many members there are, if that is news.

@@ -117,7 +117,9 @@ func (r *reading) crossed(w *world, f *flow) {
 	if r.next < r.end { // the flow goes on while the Machine looks at the chunk
 		w.fabric.more(w.now, f, d.length(r.next))
 	}
+	d.node.checkReadBytes(d, r)
 	if d.write(i, d.node.upstreamContent(), fromRegistry) {
+		d.read.Add(i)
 		d.client.advance(d)
 		d.node.step(scheduler.ReadProgressed{Blob: d.digest(), Read: r.id, Chunk: i})
 	}
@@ -144,6 +146,7 @@ func (r *reading) finish(w *world, why scheduler.Fault) {
 		d.node.step(scheduler.ChunkAudited{Blob: d.digest(), Chunk: r.next, Why: why})
 	default:
 		same := d.replace(r.next, d.node.upstreamContent())
+		d.read.Add(r.next)
 		d.client.audited(d, r.next, same)
 		d.node.step(scheduler.ChunkAudited{Blob: d.digest(), Chunk: r.next, Same: same})
 	}
