@@ -3,6 +3,8 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/scheduler"
@@ -15,6 +17,7 @@ type Case struct {
 	Nodes int    // as many as it is about
 	Aim   Aim
 	draw  func(c *Config, seed uint64)
+	sizes []blob.ByteCount // of the layers of one image, in place of the case's own; none: those
 }
 
 // An Aim is what a case should come to, at most. Zero fields are no aim.
@@ -23,10 +26,21 @@ type Aim struct {
 	Egress  float64 // what the registry sends, as a multiple of the images; below 0: nothing
 }
 
+func newCase(name, what string, nodes int, aim Aim, changes ...func(*Config, uint64)) Case {
+	return Case{Name: name, What: what, Nodes: nodes, Aim: aim, draw: with(changes...)}
+}
+
 // exactUpTo is how many nodes share links by the exact rates at each change.
 const exactUpTo = 50
 
-// Config is the run of a case with so many nodes and this seed.
+// Sized is the case with one image of layers of these sizes in place of its own.
+func (c Case) Sized(layers ...blob.ByteCount) Case {
+	c.sizes = layers
+	return c
+}
+
+// Config is the run of a case with so many nodes and this seed. Replay names exactly that:
+// whoever changes the Config plays another run.
 func (c Case) Config(nodes int, seed uint64) Config {
 	cfg := Config{
 		Seed: seed, Images: [][]blob.ByteCount{{blob.GiB}}, Nodes: make([]Node, nodes),
@@ -35,13 +49,27 @@ func (c Case) Config(nodes int, seed uint64) Config {
 	if nodes > exactUpTo {
 		cfg.RateStep = 2 * millisecond
 	}
-	c.draw(&cfg, seed)
+	draw := c.draw
+	if len(c.sizes) > 0 {
+		cfg.Replay += " --size " + sizesText(c.sizes)
+		draw = with(layers(c.sizes...), c.draw, layers(c.sizes...)) // some draw by how long their images take
+	}
+	draw(&cfg, seed)
 	return cfg
+}
+
+// sizesText is sizes in bytes as a command line takes them.
+func sizesText(sizes []blob.ByteCount) string {
+	words := make([]string, len(sizes))
+	for i, s := range sizes {
+		words[i] = strconv.FormatInt(int64(s), 10)
+	}
+	return strings.Join(words, ",")
 }
 
 // Cases are all experiments with an aim, in the order in which they are shown.
 func Cases() []Case {
-	return slices.Concat(crowdCases(), liarCases(), otherCases())
+	return slices.Concat(crowdCases(), liarCases(), otherCases(), faultCases())
 }
 
 // FindCase is the case of that name.
@@ -94,19 +122,19 @@ func every(n int, change func(*Node)) func(*Config, uint64) {
 func crowdCases() []Case {
 	fast := upstream(4, 1)
 	return []Case{
-		{"slow-registry", "all at once, the registry's link a tenth of a node's", 100, Aim{1.05, 1.05}, upstream(1, 10)},
-		{"equal-registry", "all at once, the registry's link as a node's", 100, Aim{1.30, 1.05}, upstream(1, 1)},
-		{"fast-registry", "all at once, the registry's link four times a node's", 100, Aim{1.20, 1.05}, fast},
-		{
+		newCase("slow-registry", "all at once, the registry's link a tenth of a node's", 100, Aim{1.05, 1.05}, upstream(1, 10)),
+		newCase("equal-registry", "all at once, the registry's link as a node's", 100, Aim{1.30, 1.05}, upstream(1, 1)),
+		newCase("fast-registry", "all at once, the registry's link four times a node's", 100, Aim{1.20, 1.05}, fast),
+		newCase(
 			"slow-nodes", "one node in 20 ten times slower; the others' times", 100,
 			Aim{1.60, 1.10},
 			with(fast, every(20, func(n *Node) { n.Up, n.Down = defaultLink/10, defaultLink/10 })),
-		},
-		{"arriving", "over 5 s, the registry's link four times a node's", 100, Aim{1.35, 1.05}, with(fast, arriving(5*second))},
-		{"arriving-equal", "over 5 s, the registry's link as a node's", 100, Aim{1.35, 1.05}, with(upstream(1, 1), arriving(5*second))},
-		{"thousand-small", "a thousand nodes, 64 MiB", 1000, Aim{2.0, 1.10}, with(fast, layers(64*blob.MiB))},
-		{"thousand", "a thousand nodes, 1 GiB", 1000, Aim{2.0, 1.10}, fast},
-		{
+		),
+		newCase("arriving", "over 5 s, the registry's link four times a node's", 100, Aim{1.35, 1.05}, with(fast, arriving(5*second))),
+		newCase("arriving-equal", "over 5 s, the registry's link as a node's", 100, Aim{1.35, 1.05}, with(upstream(1, 1), arriving(5*second))),
+		newCase("thousand-small", "a thousand nodes, 64 MiB", 1000, Aim{2.0, 1.10}, with(fast, layers(64*blob.MiB))),
+		newCase("thousand", "a thousand nodes, 1 GiB", 1000, Aim{2.0, 1.10}, fast),
+		newCase(
 			"seeded", "one seeder, all others come later", 100,
 			Aim{1.30, -1},
 			with(fast, func(c *Config, _ uint64) {
@@ -114,12 +142,12 @@ func crowdCases() []Case {
 					c.Nodes[i].Held, c.Nodes[i].Start = i == 0, scheduler.Time(min(i, 1))*second
 				}
 			}),
-		},
-		{
+		),
+		newCase(
 			"partial-view", "each node never sees 5 % of the others' records", 100,
 			Aim{1.25, 1.10},
 			with(fast, func(c *Config, _ uint64) { c.DHT.Missing = 0.05 }),
-		},
+		),
 	}
 }
 
@@ -159,7 +187,7 @@ func liarKinds() []liarKind {
 func liarCases() []Case {
 	var cases []Case
 	for _, k := range liarKinds() {
-		cases = append(cases, Case{"liars-" + k.name, "10 % of the nodes " + k.what, 100, Aim{2.0, 2.0}, lying(k.lies, k.every)})
+		cases = append(cases, newCase("liars-"+k.name, "10 % of the nodes "+k.what, 100, Aim{2.0, 2.0}, lying(k.lies, k.every)))
 	}
 	mix := func(c *Config, seed uint64) {
 		kinds := liarKinds()
@@ -168,7 +196,7 @@ func liarCases() []Case {
 			c.Nodes[i].Lies, c.Nodes[i].Every = k.lies, k.every
 		}
 	}
-	return append(cases, Case{"liars-mix", "10 % of the nodes lie, each in another way", 100, Aim{2.0, 2.0}, with(upstream(4, 1), mix)})
+	return append(cases, newCase("liars-mix", "10 % of the nodes lie, each in another way", 100, Aim{2.0, 2.0}, upstream(4, 1), mix))
 }
 
 // batches is in how many parts a cluster is rolled.
@@ -177,26 +205,26 @@ const batches = 5
 func otherCases() []Case {
 	fast := upstream(4, 1)
 	return []Case{
-		{"many-layers", "24 layers of 2 MiB", 100, Aim{}, with(fast, layers(slices.Repeat([]blob.ByteCount{2 * blob.MiB}, 24)...))},
-		{"two-images", "two images of 512 MiB on the same nodes at once", 100, Aim{}, with(fast, func(c *Config, _ uint64) {
+		newCase("many-layers", "24 layers of 2 MiB", 100, Aim{}, with(fast, layers(slices.Repeat([]blob.ByteCount{2 * blob.MiB}, 24)...))),
+		newCase("two-images", "two images of 512 MiB on the same nodes at once", 100, Aim{}, with(fast, func(c *Config, _ uint64) {
 			c.Images = [][]blob.ByteCount{{512 * blob.MiB}, {512 * blob.MiB}}
-		})},
-		{"tiny", "three layers of 100 KiB", 100, Aim{}, with(fast, layers(100*blob.KiB, 100*blob.KiB, 100*blob.KiB))},
-		{"no-range", "a registry that ignores Range", 100, Aim{}, with(fast, func(c *Config, _ uint64) { c.Upstream.NoRange = true })},
-		{"churn", "a third crash in mid-pull, every second of them comes back", 100, Aim{}, with(fast, churn)},
-		{"rolling", "a fifth of the nodes at a time", 100, Aim{}, with(fast, func(c *Config, _ uint64) {
+		})),
+		newCase("tiny", "three layers of 100 KiB", 100, Aim{}, with(fast, layers(100*blob.KiB, 100*blob.KiB, 100*blob.KiB))),
+		newCase("no-range", "a registry that ignores Range", 100, Aim{}, with(fast, func(c *Config, _ uint64) { c.Upstream.NoRange = true })),
+		newCase("churn", "a third crash in mid-pull, every second of them comes back", 100, Aim{}, with(fast, churn)),
+		newCase("rolling", "a fifth of the nodes at a time", 100, Aim{}, with(fast, func(c *Config, _ uint64) {
 			wave := c.Bound() * 13 / 10
 			for i := range c.Nodes {
 				c.Nodes[i].Start = wave * scheduler.Time(i*batches/len(c.Nodes))
 			}
-		})},
-		{"two-zones", "half of the nodes in another zone", 100, Aim{}, with(fast, every(2, func(n *Node) { n.Zone = "b" }))},
-		{"gigabit", "links of 1 Gbit/s", 100, Aim{}, func(c *Config, _ uint64) {
+		})),
+		newCase("two-zones", "half of the nodes in another zone", 100, Aim{}, with(fast, every(2, func(n *Node) { n.Zone = "b" }))),
+		newCase("gigabit", "links of 1 Gbit/s", 100, Aim{}, func(c *Config, _ uint64) {
 			c.Upstream.Rate = 40 * defaultLink
 			for i := range c.Nodes {
 				c.Nodes[i].Up, c.Nodes[i].Down = 10*defaultLink, 10*defaultLink
 			}
-		}},
+		}),
 		randomCase(),
 	}
 }

@@ -42,14 +42,11 @@ func secs(t scheduler.Time) float64 { return float64(t) / float64(second) }
 
 // TestCrash: who dies, its process or its whole machine, holds nobody up for long.
 func TestCrash(t *testing.T) {
-	for _, silent := range []bool{false, true} {
+	for _, name := range []string{"crash", "crash-silent"} {
 		for seed := range uint64(4) {
-			cfg := swarm(seed, nodes(6), 100*blob.MiB)
-			cfg.Nodes[1].Crash, cfg.Nodes[1].Silent = second, silent
-			cfg.Nodes[4].Crash, cfg.Nodes[4].Silent = second/2, silent
-			res := run(t, cfg)
-			if res.At > 30*second || res.Reads() > 3 {
-				t.Errorf("silent %v, seed %d: %v s, %.2f reads", silent, seed, secs(res.At), res.Reads())
+			cfg := config(t, name, seed)
+			if res := run(t, cfg); res.At > 30*second || res.Reads() > 3 {
+				t.Errorf("%s: %v s, %.2f reads", cfg.Replay, secs(res.At), res.Reads())
 			}
 		}
 	}
@@ -58,12 +55,11 @@ func TestCrash(t *testing.T) {
 // TestRestart: a node that comes back goes on with what its partial file holds.
 func TestRestart(t *testing.T) {
 	for seed := range uint64(4) {
-		cfg := swarm(seed, nodes(4), 100*blob.MiB)
-		cfg.Nodes[1].Crash, cfg.Nodes[1].Restart = second, 2*second
+		cfg := config(t, "restart", seed)
 		res := run(t, cfg)
 		mustProve(t, res)
 		if o := res.Outcomes[1]; o.FromRegistry+o.FromPeers > 115*blob.MiB {
-			t.Errorf("seed %d: took %d MiB in two lives", seed, (o.FromRegistry+o.FromPeers)/blob.MiB)
+			t.Errorf("%s: took %d MiB in two lives", cfg.Replay, (o.FromRegistry+o.FromPeers)/blob.MiB)
 		}
 	}
 }
@@ -78,14 +74,13 @@ func TestRestartOfSeeder(t *testing.T) {
 
 // TestPartition: both sides of a cut finish without each other, a short one or a long.
 func TestPartition(t *testing.T) {
-	for _, long := range []scheduler.Time{3 * second, 40 * second} {
+	for _, name := range []string{"cut-short", "cut-long"} {
 		for seed := range uint64(4) {
-			cfg := swarm(seed, nodes(6), 100*blob.MiB)
-			cfg.Partitions = []sim.Partition{{From: second / 2, To: second/2 + long, Nodes: []int{0, 3, 4}}}
+			cfg := config(t, name, seed)
 			res := run(t, cfg)
 			mustProve(t, res)
 			if res.At > 40*second || res.Reads() > 3 {
-				t.Errorf("%v, seed %d: %v s, %.2f reads", long, seed, secs(res.At), res.Reads())
+				t.Errorf("%s: %v s, %.2f reads", cfg.Replay, secs(res.At), res.Reads())
 			}
 		}
 	}
@@ -117,12 +112,11 @@ func TestNoRange(t *testing.T) {
 // TestPartOfEverythingIsLost: peer exchange and the DHT may both fail in part.
 func TestPartOfEverythingIsLost(t *testing.T) {
 	for seed := range uint64(4) {
-		cfg := swarm(seed, nodes(8), 100*blob.MiB)
-		cfg.LostTales, cfg.DHT.Missing, cfg.DHT.Late = 0.3, 0.3, 0.3
+		cfg := config(t, "losses", seed)
 		res := run(t, cfg)
 		mustProve(t, res)
 		if res.Reads() > 2 {
-			t.Errorf("seed %d: %.2f reads", seed, res.Reads())
+			t.Errorf("%s: %.2f reads", cfg.Replay, res.Reads())
 		}
 	}
 }
@@ -142,10 +136,7 @@ func TestSlowNodeSlowsNobody(t *testing.T) {
 // TestEveryDownloadEnds plays random networks with faults: every invariant holds at every
 // step, and every honest node with a registry gets every blob.
 func TestEveryDownloadEnds(t *testing.T) {
-	c, ok := sim.FindCase("random")
-	if !ok {
-		t.Fatal("no such case")
-	}
+	c := find(t, "random")
 	rounds := uint64(100)
 	if testing.Short() {
 		rounds = 30

@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/shoal-project/shoal/pkg/blob"
@@ -27,8 +28,29 @@ func swarm(seed uint64, nodes []sim.Node, sizes ...blob.ByteCount) sim.Config {
 	}
 }
 
+// find is the case of that name.
+func find(t *testing.T, name string) sim.Case {
+	t.Helper()
+	c, ok := sim.FindCase(name)
+	if !ok {
+		t.Fatalf("no case %q", name)
+	}
+	return c
+}
+
+// config is the run of a case with as many nodes as it is about.
+func config(t *testing.T, name string, seed uint64) sim.Config {
+	t.Helper()
+	c := find(t, name)
+	return c.Config(c.Nodes, seed)
+}
+
+// run plays a run to its end. One that is no case's is played again by its test.
 func run(t *testing.T, cfg sim.Config) sim.Result {
 	t.Helper()
+	if cfg.Replay == "" {
+		cfg.Replay = fmt.Sprintf("go test ./scheduler/sim -run '^%s$'", t.Name())
+	}
 	res, err := sim.Run(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -87,11 +109,7 @@ func TestRateStepTellsTheSame(t *testing.T) {
 
 // TestStoppedRun: a run that is stopped in the middle is not held to an end.
 func TestStoppedRun(t *testing.T) {
-	c, ok := sim.FindCase("fast-registry")
-	if !ok {
-		t.Fatal("no such case")
-	}
-	cfg := c.Config(100, 1)
+	cfg := config(t, "fast-registry", 1)
 	cfg.Progress = func(sim.Progress) bool { return false }
 	if res := run(t, cfg); res.Outcomes[0].Proven {
 		t.Error("it went on")
@@ -164,15 +182,13 @@ func TestBrokenProxy(t *testing.T) {
 func TestLiarsAreFound(t *testing.T) {
 	lied := 0
 	for seed := range uint64(20) {
-		cfg := swarm(seed, nodes(6), 60*blob.MiB)
-		cfg.Nodes[2].Lies, cfg.Nodes[2].Every = sim.WrongBytes, 4
-		cfg.Nodes[3].Lies = sim.FalseState
+		cfg := config(t, "cold-liars", seed)
 		res := run(t, cfg)
 		if res.Wrong["n002"] > 0 {
 			lied++
 		}
 		if res.Wrong["n002"] > 0 && res.Quarantined["n002"] == 0 || res.At > 20*second || res.Reads() > 2.5 {
-			t.Errorf("seed %d: quarantined %v, %v, %.2f reads", seed, res.Quarantined, res.At, res.Reads())
+			t.Errorf("%s: quarantined %v, %v, %.2f reads", cfg.Replay, res.Quarantined, res.At, res.Reads())
 		}
 	}
 	if lied < 15 {
