@@ -13,7 +13,8 @@ import (
 type report struct {
 	opts   options
 	board  *board
-	groups []measurement // medians
+	groups []summary
+	tally  tally
 	broken bool
 }
 
@@ -25,8 +26,8 @@ func newReport(opts options, board *board) *report {
 	return &report{opts: opts, board: board}
 }
 
-// group reports the runs of a case that differ in their seeds alone.
-func (r *report) group(c sim.Case, runs []measurement) error {
+// add reports the runs of a case that differ in their seeds alone.
+func (r *report) add(c sim.Case, runs []measurement) error {
 	r.board.wipe()
 	for _, m := range runs {
 		if m.Case == "" {
@@ -44,17 +45,25 @@ func (r *report) group(c sim.Case, runs []measurement) error {
 			_, _ = fmt.Fprintln(os.Stdout, "  "+strings.ReplaceAll(m.Error, "\n", "\n  "))
 		}
 	}
-	mid := middle(runs)
-	r.groups = append(r.groups, mid)
-	if !r.opts.json {
-		r.row(mid, "all", verdict(c.Aim, mid))
+	sum := summarize(c, runs)
+	r.groups = append(r.groups, sum)
+	r.tally.add(sum)
+	if r.opts.json {
+		return printJSON(sum)
 	}
+	r.row(sum.as(sum.Middle), "mid", "")
+	r.row(sum.as(sum.Worst), "worst", sum.verdict(c))
 	return nil
+}
+
+// as shows some of a summary's figures in a row.
+func (s summary) as(f figures) measurement {
+	return measurement{Case: s.Case, Nodes: s.Nodes, Slowest: f.Slowest, Median: f.Median, Egress: f.Egress}
 }
 
 func (r *report) row(m measurement, seed, verdict string) {
 	events, wall := fmt.Sprint(m.Events), fmt.Sprintf("%.1f", m.Wall)
-	if seed == "all" {
+	if m.Events == 0 {
 		events, wall = "", ""
 	}
 	_, _ = fmt.Fprintln(os.Stdout, strings.TrimRight(fmt.Sprintf("%-22s %5d %5s %9s %9s %9.3f %10s %8s  %s",
@@ -69,28 +78,6 @@ func times(x float64) string {
 	return fmt.Sprintf("%.3f", x)
 }
 
-// verdict holds medians against an aim.
-func verdict(aim sim.Aim, m measurement) string {
-	var parts []string
-	judge := func(name string, got, most float64) {
-		mark := "✓"
-		if got < 0 || got > most {
-			mark = "✗"
-		}
-		parts = append(parts, fmt.Sprintf("%s %s ≤ %.2f", mark, name, most))
-	}
-	if aim.Slowest > 0 {
-		judge("slowest", m.Slowest, aim.Slowest)
-	}
-	if aim.Egress != 0 {
-		judge("egress", m.Egress, max(0, aim.Egress))
-	}
-	if len(parts) == 0 {
-		return "no aim"
-	}
-	return strings.Join(parts, ", ")
-}
-
 // end sums up.
 func (r *report) end() error {
 	if r.opts.sweep != "" && !r.opts.json && len(r.groups) > 0 {
@@ -98,8 +85,14 @@ func (r *report) end() error {
 			return err
 		}
 	}
-	if r.broken {
+	if !r.opts.json {
+		_, _ = fmt.Fprintf(os.Stdout, "\n%s\n", &r.tally)
+	}
+	switch {
+	case r.broken:
 		return errBroken
+	case len(r.tally.missed) > 0:
+		return errMissed
 	}
 	return nil
 }

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +39,9 @@ type job struct {
 // errBroken means that some run broke an invariant; the table said which.
 var errBroken = errors.New("a Machine did what none may; the lines above say how to play it again")
 
+// errMissed means that a case missed its aim; the table said which.
+var errMissed = errors.New("aims were missed")
+
 // run plays everything, in the order in which it was asked for, and reports as it goes.
 func run(ctx context.Context, opts options) error {
 	board := &board{}
@@ -58,7 +59,7 @@ func run(ctx context.Context, opts options) error {
 			for _, seed := range opts.seeds {
 				group = append(group, job{c, nodes, seed})
 			}
-			if err := rep.group(c, playAll(ctx, group, opts, board)); err != nil {
+			if err := rep.add(c, playAll(ctx, group, opts, board)); err != nil {
 				return err
 			}
 			if ctx.Err() != nil {
@@ -132,32 +133,3 @@ func (m measurement) ofBound(t scheduler.Time) float64 {
 }
 
 func seconds(t scheduler.Time) float64 { return time.Duration(t).Seconds() }
-
-// median is the middle of the values, the lower of two.
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[(len(sorted)-1)/2]
-}
-
-// middle is the measurement of medians over seeds. A run without a result, below 0, makes
-// the whole one.
-func middle(runs []measurement) measurement {
-	pick := func(f func(measurement) float64) float64 {
-		values := make([]float64, 0, len(runs))
-		for _, m := range runs {
-			values = append(values, f(m))
-		}
-		if least := slices.Min(values); least < 0 {
-			return least
-		}
-		return median(values)
-	}
-	out := runs[0]
-	out.Slowest = pick(func(m measurement) float64 { return m.Slowest })
-	out.Median = pick(func(m measurement) float64 { return m.Median })
-	out.Egress = pick(func(m measurement) float64 { return m.Egress })
-	return out
-}
-
-// printJSON prints one line a run.
-func printJSON(m measurement) error { return json.NewEncoder(os.Stdout).Encode(m) }
