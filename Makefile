@@ -94,7 +94,7 @@ hostile: ## Members lie in every mode while others pull, real containerd, agains
 	@bin/hostile --modes "$(MODES)" --colluders "$(COLLUDERS)" --repeat $(REPEAT) $(FLAGS)
 
 HOSTS ?= 50,100,200,500
-bench-dht: ## First contact through the DHT among HOSTS hosts on this machine (HOSTS=50,100,200,500)
+bench-dht: ## First contact through the DHT among HOSTS hosts on this machine, against its aim at 500 (HOSTS=50,100,200,500)
 	@$(GOBUILD) -o bin/shoal-bench-dht ./test/bench/dht
 	@bin/shoal-bench-dht --hosts $(HOSTS)
 
