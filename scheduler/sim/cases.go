@@ -146,10 +146,18 @@ func crowdCases() []Case {
 		newCase(
 			"partial-view", "each node never sees 5 % of the others' records", 100,
 			Aim{1.25, 1.10},
-			with(fast, func(c *Config, _ uint64) { c.DHT.Missing = 0.05 }),
+			fast, partialView,
 		),
+		newCase("partial-view-equal", "the same, the registry's link as a node's", 100, Aim{1.35, 1.10}, upstream(1, 1), partialView),
+		newCase("partial-view-slow", "the same, the registry's link a tenth of a node's", 100, Aim{1.10, 1.10}, upstream(1, 10), partialView),
+		newCase("slow-dht", "an announcement and a look take 100 ms each", 100, Aim{1.25, 1.10}, fast, func(c *Config, _ uint64) {
+			c.DHT.Publish, c.DHT.Lookup = 100*millisecond, 100*millisecond
+		}),
 	}
 }
+
+// partialView hides 5 % of the others' records from each node.
+func partialView(c *Config, _ uint64) { c.DHT.Missing = 0.05 }
 
 // lying makes one node in ten a liar.
 func lying(lies Lie, kindEvery int) func(*Config, uint64) {
@@ -176,11 +184,15 @@ func liarKinds() []liarKind {
 		{"drip", "say that they have all, and send 1 KiB/s", FalseHave | Drip, 1},
 		{"stall", "say that they have all, begin to send, and stand still", FalseHave | Stall, 1},
 		{"busy", "are busy for ever", Busy, 1},
-		{"false-claims", "say that they read everything", FalseClaims, 1},
+		{"false-claims", "say that they read four runs, every second others", FalseClaims, 1},
+		{"claims-ahead", "say that they read what others are about to", ClaimsAhead, 1},
 		{"have-flood", "tell what they have a hundred times a second", HaveFlood, 1},
 		{"peers-flood", "name peers that do not exist a hundred times a second", PeersFlood, 1},
 		{"cut-off", "end the session before a chunk's last byte", FalseHave | CutOff, 1},
 		{"ghosts", "name peers that do not exist", Ghosts, 1},
+		{"ground-ghosts", "name peers that do not exist and would read first", GroundGhosts, 1},
+		{"nearly-have", "say that they have all but one chunk, and serve one ask in 20", NearlyHave, 1},
+		{"ask-flood", "ask for everything and take nothing", AskFlood, 1},
 	}
 }
 

@@ -91,9 +91,12 @@ func (n *node) misses(far *node) bool {
 	return float64(h>>11)/(1<<53) < n.w.cfg.DHT.Missing
 }
 
+// golden is the step of SplitMix64.
+const golden uint64 = 0x9E3779B97F4A7C15
+
 // mix is a hash of two words: SplitMix64's finalizer (Steele, Lea and Flood, 2014).
 func mix(h, x uint64) uint64 {
-	h = (h ^ x) + 0x9E3779B97F4A7C15
+	h = (h ^ x) + golden
 	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
 	h = (h ^ h>>27) * 0x94D049BB133111EB
 	return h ^ h>>31

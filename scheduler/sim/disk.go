@@ -78,6 +78,7 @@ type disk struct {
 	audits   int
 	checks   int // of links, under way
 	client   client
+	ground   []scheduler.PeerID // of a liar: see groundNames
 }
 
 func newDisk(n *node, k int) *disk {

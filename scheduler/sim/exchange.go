@@ -12,6 +12,10 @@ func (s *session) receive(ev scheduler.Event) {
 	switch ev := ev.(type) { //nolint:gochecksumtype // all others pass as they are
 	case scheduler.PeerHas:
 		s.has.AddAll(ev.Chunks)
+	case scheduler.PeerReads:
+		if s.node.spec.Lies.has(ClaimsAhead) {
+			s.claimAhead(ev.Spans)
+		}
 	case scheduler.PeerAsked:
 		s.waits = append(s.waits, wait{chunk: ev.Chunk, since: s.node.w.now})
 		s.node.waits++
@@ -219,8 +223,10 @@ func (s *session) begin(i blob.ChunkIndex) {
 	n := s.node
 	s.sending = &upload{session: s, chunk: i, content: n.sends(s.disk, i)}
 	links := []*link{&n.up, &s.far.down}
-	if limit, slow := n.lieSlowly(); slow {
-		links = append(links, limit)
+	if n.throttle != nil {
+		links = append(links, n.throttle)
+	}
+	if n.throttle != nil || s.far.spec.Lies.has(AskFlood) {
 		n.w.after(patience(s.disk.length(i)), overdue{s.sending})
 	}
 	s.sending.flow = n.w.fabric.start(n.w.now, s.sending, s.disk.length(i), links...)

@@ -10,8 +10,10 @@ import (
 const (
 	dripRate   = 1024             // bytes a second
 	floodEvery = 10 * millisecond // a hundred messages a second
-	claimEvery = second
+	beatEvery  = second
 	ghosts     = 16 // named in one message
+	servedOf   = 20 // asks, by who has nearly all
+	floodAsks  = 16 // of one peer a second: more than are let wait
 )
 
 // chainLies are those about the chain.
@@ -25,15 +27,16 @@ func (n *node) beginToLie() {
 	if n.spec.Lies.has(Stall) {
 		n.throttle = &link{}
 	}
+	if n.spec.Lies.has(AskFlood) {
+		n.down.rate = 0
+	}
 	if n.spec.Lies.has(HaveFlood | PeersFlood) {
-		n.w.after(floodEvery, flood{n, n.life, floodEvery})
-	} else if n.spec.Lies.has(FalseClaims) {
-		n.w.after(claimEvery, flood{n, n.life, claimEvery})
+		n.w.after(floodEvery, flood{n, n.life})
+	}
+	if n.spec.Lies.has(FalseClaims | GroundGhosts | AskFlood) {
+		n.w.after(beatEvery, beat{n, n.life})
 	}
 }
-
-// lieSlowly is the link that a liar's uploads squeeze through, if it sends slowly.
-func (n *node) lieSlowly() (*link, bool) { return n.throttle, n.throttle != nil }
 
 // lieToNewcomer is what a liar says first in a session.
 func (n *node) lieToNewcomer(s *session) {
@@ -44,14 +47,22 @@ func (n *node) lieToNewcomer(s *session) {
 	if lies.has(FalseHave) {
 		s.send(scheduler.PeerHas{Blob: d.digest(), Peer: n.id, Chunks: blob.FullBitset(d.n)})
 	}
+	if lies.has(NearlyHave) {
+		nearly := blob.FullBitset(d.n)
+		nearly.Remove(blob.ChunkIndex(n.number) % max(1, d.n))
+		s.send(scheduler.PeerHas{Blob: d.digest(), Peer: n.id, Chunks: nearly})
+	}
 	if lies.has(FalseClaims) {
-		s.claimAll()
+		s.claim(d.falseClaims(n.beats))
 	}
 	if lies.has(chainLies) {
 		s.sendChain(d.forge(lies))
 	}
 	if lies.has(Ghosts) {
 		s.send(scheduler.PeersTold{Blob: d.digest(), Peer: n.id, Peers: n.inventPeers()})
+	}
+	if lies.has(GroundGhosts) {
+		s.send(scheduler.PeersTold{Blob: d.digest(), Peer: n.id, Peers: d.groundNames()})
 	}
 }
 
@@ -99,6 +110,8 @@ func (n *node) sends(d *disk, i blob.ChunkIndex) content {
 	switch {
 	case lies.has(FalseChain):
 		return forged(i)
+	case lies.has(NearlyHave):
+		return 0
 	case lies.has(WrongBytes) && turn:
 		return content(1000 + n.served)
 	case lies.has(WrongPlace) && turn && d.n > 1:
@@ -118,6 +131,13 @@ func (n *node) lieToAsker(s *session, i blob.ChunkIndex) bool {
 	case lies.has(Busy):
 		s.refuse(i)
 		return true
+	case lies.has(NearlyHave):
+		if n.asked++; n.asked%servedOf == 0 {
+			s.enqueue(s.indexWait(i))
+		} else {
+			s.refuse(i)
+		}
+		return true
 	case !lies.has(FalseHave) || s.disk.servable.Has(i):
 		return false
 	case lies.has(WrongBytes | WrongPlace | FalseChain | Drip | Stall | CutOff):
@@ -134,7 +154,9 @@ func (n *node) lieInsteadOf(action scheduler.Action) bool {
 	case scheduler.SendChain:
 		return n.spec.Lies.has(chainLies) // they have the other one
 	case scheduler.TellReading:
-		return n.spec.Lies.has(FalseClaims)
+		return n.spec.Lies.has(FalseClaims | ClaimsAhead)
+	case scheduler.AskPeer, scheduler.CancelAsk:
+		return n.spec.Lies.has(AskFlood)
 	case scheduler.Abandon:
 		// The mask fell: the liar begins again.
 		d := n.disk(a.Blob)
@@ -158,16 +180,10 @@ func (e again) happen(*world) {
 	}
 }
 
-// claimAll says that the whole blob is being read.
-func (s *session) claimAll() {
-	s.send(scheduler.PeerReads{Blob: s.disk.digest(), Peer: s.node.id, Spans: []scheduler.Span{{Count: s.disk.n}}})
-}
-
-// A flood is one beat of a liar that never stops talking.
+// A flood is one moment of a liar that never stops talking.
 type flood struct {
-	node  *node
-	life  int
-	every scheduler.Time
+	node *node
+	life int
 }
 
 func (e flood) happen(w *world) {
@@ -186,12 +202,53 @@ func (e flood) happen(w *world) {
 			if n.spec.Lies.has(PeersFlood) {
 				s.send(scheduler.PeersTold{Blob: d.digest(), Peer: n.id, Peers: n.inventPeers()})
 			}
+		}
+	}
+	w.after(floodEvery, e)
+}
+
+// A beat is what a liar says and asks again every second.
+type beat struct {
+	node *node
+	life int
+}
+
+func (e beat) happen(w *world) {
+	n := e.node
+	if n.life != e.life {
+		return
+	}
+	n.beats++
+	for _, d := range n.disks {
+		for _, s := range d.sessions {
 			if n.spec.Lies.has(FalseClaims) {
-				s.claimAll()
+				s.claim(d.falseClaims(n.beats))
+			}
+			if n.spec.Lies.has(GroundGhosts) {
+				s.send(scheduler.PeersTold{Blob: d.digest(), Peer: n.id, Peers: d.groundNames()})
+			}
+			if n.spec.Lies.has(AskFlood) {
+				s.askForAll()
 			}
 		}
 	}
-	w.after(e.every, e)
+	w.after(beatEvery, e)
+}
+
+// askForAll asks for what the far side has, from anywhere on, in place of the node's own Machine.
+func (s *session) askForAll() {
+	n := s.disk.n
+	from, asks := blob.ChunkIndex(s.node.w.random.IntN(int(n))), 0
+	for k := range n {
+		i := (from + k) % n
+		if asks == floodAsks {
+			return
+		}
+		if s.has.Has(i) && s.other.indexWait(i) < 0 {
+			s.send(scheduler.PeerAsked{Blob: s.disk.digest(), Peer: s.node.id, Chunk: i})
+			asks++
+		}
+	}
 }
 
 // inventPeers names peers that do not exist.

@@ -34,6 +34,8 @@ type node struct {
 	uploads   int                    // chunks that are sent or queued in a session
 	waits     int                    // asks of peers without an answer
 	served    int
+	asked     int   // by peers, of a liar that counts
+	beats     int   // of a liar
 	sentences int   // quarantines that others imposed on it
 	wrong     int   // wrong chunks that honest nodes took from it
 	throttle  *link // of a liar that sends slowly
