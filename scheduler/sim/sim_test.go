@@ -199,18 +199,39 @@ func TestLiarsAreFound(t *testing.T) {
 // TestSameSeedSameTrace: the same run does the same to the byte, and another seed another.
 func TestSameSeedSameTrace(t *testing.T) {
 	for _, name := range []string{"churn", "liars-mix", "random", "many-layers"} {
-		c, ok := sim.FindCase(name)
-		if !ok {
-			t.Fatalf("no case %q", name)
-		}
+		c := find(t, name).Sized(10*blob.MiB, 5*blob.MiB)
 		var traces [3]uint64
 		for k, seed := range []uint64{42, 42, 43} {
-			cfg := c.Config(12, seed)
-			cfg.Images = [][]blob.ByteCount{{10 * blob.MiB, 5 * blob.MiB}}
-			traces[k] = run(t, cfg).Trace
+			traces[k] = run(t, c.Config(12, seed)).Trace
 		}
 		if traces[0] != traces[1] || traces[0] == traces[2] {
 			t.Errorf("%s: the same seed gives %x and %x, another %x", name, traces[0], traces[1], traces[2])
+		}
+	}
+}
+
+// TestSameSeedSameText: every event and every action of a run is the same again, word for word, with
+// exact rates and with a step between them.
+func TestSameSeedSameText(t *testing.T) {
+	c := find(t, "churn").Sized(10*blob.MiB, 5*blob.MiB)
+	for _, step := range []scheduler.Time{0, second / 500} {
+		var texts [2][]string
+		for k := range texts {
+			cfg := c.Config(12, 42)
+			cfg.RateStep, cfg.Replay = step, ""
+			cfg.Trace = func(line string) { texts[k] = append(texts[k], line) }
+			run(t, cfg)
+		}
+		if len(texts[0]) < 1000 {
+			t.Fatalf("%d lines are no run", len(texts[0]))
+		}
+		for i, line := range texts[0] {
+			if i >= len(texts[1]) || texts[1][i] != line {
+				t.Fatalf("step %d ns: line %d is %q, and then not", step, i, line)
+			}
+		}
+		if len(texts[0]) != len(texts[1]) {
+			t.Errorf("step %d ns: %d lines, and then %d", step, len(texts[0]), len(texts[1]))
 		}
 	}
 }

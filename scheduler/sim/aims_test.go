@@ -1,0 +1,43 @@
+package sim_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/scheduler/sim"
+)
+
+// TestAims holds the cases that decide to what they come to in crowds that take seconds. Time is
+// virtual, so this is the same on every machine; the limits leave a few in a hundred for other
+// policies. Where an aim of the case itself is lower, it is for 1 GiB.
+func TestAims(t *testing.T) {
+	for _, x := range []struct {
+		name  string
+		nodes int
+		size  blob.ByteCount
+		most  sim.Aim
+	}{
+		{"fast-registry", 20, 128 * blob.MiB, sim.Aim{Slowest: 1.30, Egress: 1.02}},
+		{"fast-registry", 50, 64 * blob.MiB, sim.Aim{Slowest: 1.50, Egress: 1.02}}, // more nodes than runs
+		{"equal-registry", 20, 128 * blob.MiB, sim.Aim{Slowest: 1.30, Egress: 1.02}},
+		{"arriving", 20, 128 * blob.MiB, sim.Aim{Slowest: 1.60, Egress: 1.05}},
+		{"seeded", 20, 128 * blob.MiB, sim.Aim{Slowest: 1.05, Egress: -1}},
+	} {
+		t.Run(fmt.Sprintf("%s of %d", x.name, x.nodes), func(t *testing.T) {
+			cfg := find(t, x.name).Sized(x.size).Config(x.nodes, 1)
+			mustKeep(t, cfg, run(t, cfg), x.most)
+		})
+	}
+}
+
+// mustKeep holds a run against limits.
+func mustKeep(t *testing.T, cfg sim.Config, res sim.Result, most sim.Aim) {
+	t.Helper()
+	times := cfg.Times(res, cfg.Counts)
+	slowest := secs(times[len(times)-1]) / secs(cfg.Bound())
+	t.Logf("slowest %.3f of the bound, egress %.3f", slowest, res.Reads())
+	if slowest > most.Slowest || res.Reads() > max(0, most.Egress) {
+		t.Errorf("slowest %.3f of the bound (at most %.2f), egress %.3f (%.2f): %s", slowest, most.Slowest, res.Reads(), max(0, most.Egress), cfg.Replay)
+	}
+}
