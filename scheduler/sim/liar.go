@@ -244,7 +244,8 @@ func (s *session) askForAll() {
 		if asks == floodAsks {
 			return
 		}
-		if s.has.Has(i) && s.other.indexWait(i) < 0 {
+		if s.has.Has(i) && s.indexAsked(i) < 0 {
+			s.asked = append(s.asked, asked{chunk: i, owed: 1})
 			s.send(scheduler.PeerAsked{Blob: s.disk.digest(), Peer: s.node.id, Chunk: i})
 			asks++
 		}
