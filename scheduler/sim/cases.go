@@ -128,7 +128,7 @@ func crowdCases() []Case {
 		newCase(
 			"slow-nodes", "one node in 20 ten times slower; the others' times", 100,
 			Aim{1.60, 1.10},
-			with(fast, every(20, func(n *Node) { n.Up, n.Down = defaultLink/10, defaultLink/10 })),
+			fast, slowOnes,
 		),
 		newCase("arriving", "over 5 s, the registry's link four times a node's", 100, Aim{1.35, 1.05}, with(fast, arriving(5*second))),
 		newCase("arriving-equal", "over 5 s, the registry's link as a node's", 100, Aim{1.35, 1.05}, with(upstream(1, 1), arriving(5*second))),
@@ -137,12 +137,9 @@ func crowdCases() []Case {
 		newCase(
 			"seeded", "one seeder, all others come later", 100,
 			Aim{1.30, -1},
-			with(fast, func(c *Config, _ uint64) {
-				for i := range c.Nodes {
-					c.Nodes[i].Held, c.Nodes[i].Start = i == 0, scheduler.Time(min(i, 1))*second
-				}
-			}),
+			fast, seeded,
 		),
+		newCase("seeded-slow", "the same, and one node in 20 ten times slower; the others' times", 100, Aim{1.60, -1}, fast, seeded, slowOnes),
 		newCase(
 			"partial-view", "each node never sees 5 % of the others' records", 100,
 			Aim{1.25, 1.10},
@@ -154,6 +151,18 @@ func crowdCases() []Case {
 			c.DHT.Publish, c.DHT.Lookup = 100*millisecond, 100*millisecond
 		}),
 	}
+}
+
+// seeded has the first node hold everything, and the others come a second later.
+func seeded(c *Config, _ uint64) {
+	for i := range c.Nodes {
+		c.Nodes[i].Held, c.Nodes[i].Start = i == 0, scheduler.Time(min(i, 1))*second
+	}
+}
+
+// slowOnes gives one node in 20 a tenth of the others' links.
+func slowOnes(c *Config, seed uint64) {
+	every(20, func(n *Node) { n.Up, n.Down = defaultLink/10, defaultLink/10 })(c, seed)
 }
 
 // partialView hides 5 % of the others' records from each node.
