@@ -197,6 +197,34 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// full is a machine that turns everybody away.
+type full struct{ idle }
+
+func (full) Step(_ scheduler.Time, ev scheduler.Event) []scheduler.Action {
+	if e, ok := ev.(scheduler.PeerJoined); ok {
+		return []scheduler.Action{scheduler.Disconnect{Blob: e.Blob, Peer: e.Peer}}
+	}
+	return nil
+}
+
+// TestTurnedAwayDoesNotCount: a session that is turned away at once is none of a node's sessions; one
+// more than there is room for is.
+func TestTurnedAwayDoesNotCount(t *testing.T) {
+	for _, m := range []machine{full{}, idle{}} {
+		st := newStage(t)
+		st.a.m = m
+		st.d.heard = st.w.limits.sessions
+		third := st.w.nodes[2].disks[0]
+		third.wanted = true
+		st.w.join(third, st.d)
+		if m == (full{}) && (st.w.err != nil || st.d.heard != st.w.limits.sessions) {
+			t.Errorf("a node that turns one away has %d sessions: %v", st.d.heard, st.w.err)
+		} else if m == (idle{}) {
+			mustBreak(t, st.w, "65 sessions about")
+		}
+	}
+}
+
 // hasty is a machine that wants to be ticked at once, always.
 type hasty struct{ idle }
 
