@@ -105,6 +105,21 @@ func TestCancelInTime(t *testing.T) {
 	}
 }
 
+// TestOldEndIsNotNews: of a session that the Machine ended it does not hear after the peer opened
+// another one.
+func TestOldEndIsNotNews(t *testing.T) {
+	var l listener
+	st := newStage(t, l.listen)
+	st.until(millisecond)
+	st.a.perform(scheduler.Disconnect{Blob: st.blob, Peer: st.b.id})
+	st.b.disks[0].session(st.a).left(scheduler.FaultGone)
+	st.w.join(st.b.disks[0], st.d)
+	st.until(second)
+	if left, joined := l.heard(st.a, "PeerLeft"), l.heard(st.a, "PeerJoined"); len(left) != 0 || len(joined) != 2 || st.d.heard != 1 {
+		t.Errorf("joined at %v, left at %v, %d sessions", joined, left, st.d.heard)
+	}
+}
+
 // TestDroppedChunkIsNotSent: a chunk that is dropped before its turn is answered with busy, and one
 // that is dropped or replaced on its way ends the session.
 func TestDroppedChunkIsNotSent(t *testing.T) {

@@ -65,7 +65,7 @@ func (d *disk) session(far *node) *session {
 // connect dials the peer.
 func (n *node) connect(a scheduler.Connect) {
 	w, far := n.w, n.w.byID[a.Peer]
-	failed := notConnected{n, n.life, far, scheduler.PeerLeft{Blob: a.Blob, Peer: a.Peer, Why: scheduler.FaultTransient}}
+	failed := ended{n, n.life, far, scheduler.PeerLeft{Blob: a.Blob, Peer: a.Peer, Why: scheduler.FaultTransient}}
 	switch {
 	case far == n:
 		w.fail(n, "connects to itself")
@@ -82,15 +82,16 @@ func (n *node) connect(a scheduler.Connect) {
 	}
 }
 
-// notConnected means that a dial failed. It is nothing if the peer dialled meanwhile.
-type notConnected struct {
+// ended means that a session is over, or that a dial failed. It is nothing if there is another
+// session with the peer meanwhile.
+type ended struct {
 	node *node
 	life int
 	far  *node // nil for one that does not exist
 	left scheduler.PeerLeft
 }
 
-func (e notConnected) happen(*world) {
+func (e ended) happen(*world) {
 	if e.node.life == e.life && e.node.disk(e.left.Blob).session(e.far) == nil {
 		e.node.step(e.left)
 	}
@@ -115,9 +116,9 @@ func (e dialled) happen(w *world) {
 	switch {
 	case w.parted(n, far):
 		left.Why = scheduler.FaultTransient
-		w.after(dialTimeout, notConnected{n, n.life, far, left})
+		w.after(dialTimeout, ended{n, n.life, far, left})
 	case refused:
-		w.after(w.latency(n, far), notConnected{n, n.life, far, left})
+		w.after(w.latency(n, far), ended{n, n.life, far, left})
 	case old != nil && old.other.open:
 		return // both dialled: one session is enough, and both hear of it
 	default:
@@ -164,7 +165,7 @@ func (s *session) disconnect() {
 	}
 	w := s.node.w
 	s.close()
-	s.node.soon(scheduler.PeerLeft{Blob: s.disk.digest(), Peer: s.far.id, Why: scheduler.FaultCancelled})
+	w.after(0, ended{s.node, s.node.life, s.far, scheduler.PeerLeft{Blob: s.disk.digest(), Peer: s.far.id, Why: scheduler.FaultCancelled}})
 	w.after(w.latency(s.node, s.far), leaving{s.other, scheduler.FaultGone})
 }
 
