@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"errors"
+	"path"
 )
 
 // A Look is what a daemon wants to know of the containerd beside it.
@@ -14,9 +15,11 @@ type Look struct {
 	DiscardsLayers bool
 }
 
-// ErrNoConfig means that there is no configuration of containerd's to look at, as in a
-// container that does not see the machine's files.
-var ErrNoConfig = errors.New("containerd has no configuration here")
+// What there may not be to look at, as in a container that does not see the machine's files.
+var (
+	ErrNoConfig = errors.New("containerd has no configuration here")
+	ErrNoFolder = errors.New("no folder that containerd's config_path names is here")
+)
 
 // LookAt reads containerd's configuration and the hosts.toml files that it leads to. It fails
 // when it cannot tell.
@@ -29,6 +32,29 @@ func LookAt(ctx context.Context, o Options) (_ Look, err error) {
 	if n.config.Missing && n.config.Path == "" {
 		return Look{}, ErrNoConfig
 	}
+	seen, err := n.seesFolders()
+	if err != nil {
+		return Look{}, err
+	}
+	if !seen {
+		return Look{}, ErrNoFolder
+	}
 	report, err := n.Check(ctx, CheckRequest{})
 	return Look{Effective: report.Effective, DiscardsLayers: n.config.DiscardUnpackedLayers}, err
+}
+
+// seesFolders reports whether it can be told what containerd finds in its folders: one of them
+// is here, or is missing from the very folder that the configuration was read from.
+func (n *Node) seesFolders() (bool, error) {
+	folders := n.folders()
+	for _, folder := range folders {
+		exists, err := n.tree.Exists(folder)
+		if err != nil {
+			return false, err
+		}
+		if exists || path.Dir(folder) == path.Dir(n.flavor.config) {
+			return true, nil
+		}
+	}
+	return len(folders) == 0, nil
 }
