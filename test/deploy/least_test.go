@@ -74,9 +74,44 @@ func checkPod(t *testing.T, name string, o object) {
 			if path != "" && (!known || !mayWrite && m.at("readOnly") != true) {
 				t.Errorf("%s, %s: mounts %s, read-only %v", name, c.text("name"), path, m.at("readOnly"))
 			}
+			// Where it is on the node: containerd's configuration names such folders.
+			if at := strings.TrimPrefix(m.text("mountPath"), "/host"); path != "" && at != path {
+				t.Errorf("%s, %s: has %s at %s", name, c.text("name"), path, m.text("mountPath"))
+			}
 		}
 		if c.text("resources", "limits", "memory") == "" {
 			t.Errorf("%s, %s: no limit for memory", name, c.text("name"))
+		}
+	}
+}
+
+// Of the node the daemon is told only what it can see.
+func TestDaemonSeesWhatItIsTold(t *testing.T) {
+	for text := range pairs() {
+		daemon := containers(chartObjects(t, text)["DaemonSet/shoal"])[0]
+		told := map[string]string{
+			"certs-dir":          "/etc/containerd/certs.d", // unless an argument says otherwise
+			"containerd-content": "/var/lib/containerd/io.containerd.content.v1.content",
+			"containerd-socket":  "/run/containerd/containerd.sock",
+		}
+		args, _ := daemon.at("args").([]any)
+		for _, arg := range args {
+			word, _ := arg.(string)
+			key, value, _ := strings.Cut(strings.TrimPrefix(word, "--"), "=")
+			if _, ok := told[key]; ok {
+				told[key] = value
+			}
+		}
+		if strings.HasPrefix(text, "containerdContent: false") {
+			told = map[string]string{"certs-dir": told["certs-dir"]}
+		}
+		for key, place := range told {
+			if !slices.ContainsFunc(daemon.list("volumeMounts"), func(m object) bool {
+				folder := m.text("mountPath")
+				return place == folder || strings.HasPrefix(place, folder+"/")
+			}) {
+				t.Errorf("%q: %s %s is not in the container", text, key, place)
+			}
 		}
 	}
 }

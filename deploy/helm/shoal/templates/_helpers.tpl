@@ -29,7 +29,8 @@ seLinuxOptions:
 {{- end }}
 {{- end }}
 
-{{- /* Where the node has containerd's configuration, and where the pod that writes it sees it. */ -}}
+{{- /* Where the node has containerd's configuration. The daemon's container has it at the same
+place, for it names folders; the one that writes it has it below /host. */ -}}
 {{- define "shoal.configDir" -}}
 {{- if eq .Values.platform "talos" }}/etc/cri/conf.d/hosts
 {{- else if eq .Values.platform "containerd" }}/etc/containerd
@@ -48,6 +49,10 @@ seLinuxOptions:
 {{- if has .Values.platform (list "k3s" "rke2") }}/var/lib/rancher/{{ .Values.platform }}/agent/containerd/io.containerd.content.v1.content
 {{- else }}/var/lib/containerd/io.containerd.content.v1.content
 {{- end }}
+{{- end }}
+
+{{- define "shoal.socketDir" -}}
+{{ has .Values.platform (list "k3s" "rke2") | ternary "/run/k3s/containerd" "/run/containerd" }}
 {{- end }}
 
 {{- define "shoal.secretName" -}}
