@@ -19,7 +19,8 @@ func (a *app) containerdKeepCommand() *cobra.Command {
 		Long: `Waits until Shoal answers, does what shoal containerd install does, and does it again
 whenever others have undone it. At SIGTERM or SIGINT it gives the files back as they
 were, as shoal containerd uninstall does, so that containerd asks the registries
-themselves before Shoal is gone. With --enforce it leaves them: there shall be no way
+themselves before Shoal is gone. It does the same while something else than Shoal has
+its port. With --enforce it leaves them: there shall be no way
 around Shoal. Then only shoal containerd uninstall, or shoal cleanup, takes them back.
 
 It is what runs beside the daemon in a pod, with the right to write these files, which

@@ -15,6 +15,10 @@ import (
 
 const askPatience = 3 * time.Second
 
+// ErrSilent says that something took the connection where Shoal should be, or keeps it
+// waiting, and does not answer.
+var ErrSilent = fmt.Errorf("no answer within %s", askPatience)
+
 // A StrangerError says that something answers where Shoal should, and is something else.
 type StrangerError struct {
 	URL    string
@@ -26,7 +30,8 @@ func (e *StrangerError) Error() string {
 }
 
 // Ask asks the mirror for what every registry has, as CheckRequest.Ask. It fails with a
-// *StrangerError when the answer is not Shoal's, or with why there is none.
+// *StrangerError when the answer is not Shoal's, or with why there is none: ErrSilent where one
+// was waited for.
 func Ask(ctx context.Context, m hoststoml.Mirror) error {
 	_, err := get(ctx, m, "/v2/")
 	return err
@@ -48,7 +53,7 @@ func Asked(ctx context.Context, m hoststoml.Mirror, tag string) (int, error) {
 
 // get asks Shoal's client port for something that is there, and returns the headers.
 func get(ctx context.Context, m hoststoml.Mirror, path string) (_ http.Header, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, askPatience, fmt.Errorf("no answer within %s", askPatience))
+	ctx, cancel := context.WithTimeoutCause(ctx, askPatience, ErrSilent)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.URL()+path, http.NoBody)
 	if err != nil {
@@ -67,11 +72,11 @@ func get(ctx context.Context, m hoststoml.Mirror, path string) (_ http.Header, e
 		return nil, unwrapURL(err)
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
-	if _, err := io.CopyN(io.Discard, response.Body, 64<<10); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
 	if response.StatusCode != http.StatusOK || response.Header.Get("Server") != probeimage.Server {
 		return nil, &StrangerError{URL: m.URL(), Status: response.StatusCode}
+	}
+	if _, err := io.CopyN(io.Discard, response.Body, 64<<10); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
 	return response.Header, nil
 }

@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -12,7 +13,10 @@ const (
 	// keepWait is between two questions whether Shoal answers, at first.
 	keepWait = 500 * time.Millisecond
 	// keepPause is between two looks at what was installed.
-	keepPause = 30 * time.Second
+	keepPause = 10 * time.Second
+	// keepSilences are the answers that are waited for in vain, one after another, before
+	// what was installed is taken out: one may be a busy moment of Shoal's.
+	keepSilences = 2
 	// keepLast is for taking out what was installed, in the end.
 	keepLast = 10 * time.Second
 )
@@ -28,8 +32,10 @@ type KeepRequest struct {
 
 // Keep makes containerd ask Shoal for as long as ctx lives: it installs when Shoal answers for
 // the first time, and again when others, or a new configuration of containerd, have undone
-// that. In the end it takes everything out, so that pulls go their old way at once, unless
-// the request is to enforce: then there shall be no other way.
+// that. It takes everything out in the end, and for as long as something else than Shoal has
+// the mirror's port, so that pulls go their old way at once, unless the request is to
+// enforce: then there shall be no other way. It takes nothing out where nobody has the port:
+// that costs a pull a refused connection.
 //
 // Whether whoever ends it upgrades Shoal or removes it, it cannot tell. Both ways the next
 // Keep finds what the last left.
@@ -49,27 +55,63 @@ func Keep(ctx context.Context, o Options, request KeepRequest) error {
 
 // A keeper is one Keep. It belongs to one goroutine.
 type keeper struct {
-	options   Options
-	request   KeepRequest
-	installed bool
+	options Options
+	request KeepRequest
+	files   keptFiles
+	// silences are the answers that were waited for in vain since the last that came.
+	silences int
 	// failed is the last error, as it was told.
 	failed string
 }
 
+// keptFiles is what a keeper has done to containerd's files.
+type keptFiles int
+
+const (
+	asFound keptFiles = iota // nothing: an earlier Keep may have left something
+	installed
+	takenOut
+)
+
 // look installs if Shoal answers, and returns when to look again.
 func (k *keeper) look(ctx context.Context) time.Duration {
 	if err := k.request.Ask(ctx, k.options.Mirror); err != nil {
-		k.tell(ctx, Changes{}, err)
-		if k.installed {
-			return keepPause
-		}
-		return keepWait
+		return k.miss(ctx, err)
 	}
+	k.silences = 0
 	changes, err := k.with(func(n *Node) (Changes, error) { return n.Install(ctx, k.request.Install) })
-	k.installed = k.installed || err == nil
+	if err == nil {
+		k.files = installed
+	}
 	changes.Changes = slices.DeleteFunc(changes.Changes, func(c Change) bool { return c.Action == Unchanged || c.Action == Covered })
 	k.tell(ctx, changes, err)
 	return keepPause
+}
+
+// miss sees to it that no pull is led to a stranger, and returns when to look again.
+func (k *keeper) miss(ctx context.Context, missed error) time.Duration {
+	k.silences++
+	if !errors.Is(missed, ErrSilent) {
+		k.silences = 0
+	}
+	_, stranger := errors.AsType[*StrangerError](missed)
+	var changes Changes
+	if (stranger || k.silences >= keepSilences) && k.files != takenOut && !k.request.Install.Enforce {
+		var err error
+		if changes, err = k.uninstall(ctx); err == nil {
+			k.files = takenOut
+		}
+		missed = errors.Join(missed, err)
+	}
+	k.tell(ctx, changes, missed)
+	if k.files == installed && (k.silences == 0 || k.silences >= keepSilences) {
+		return keepPause
+	}
+	return keepWait
+}
+
+func (k *keeper) uninstall(ctx context.Context) (Changes, error) {
+	return k.with(func(n *Node) (Changes, error) { return n.Uninstall(ctx, UninstallRequest{}) })
 }
 
 func (k *keeper) end(ctx context.Context) error {
@@ -78,7 +120,7 @@ func (k *keeper) end(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, keepLast)
 	defer cancel()
-	changes, err := k.with(func(n *Node) (Changes, error) { return n.Uninstall(ctx, UninstallRequest{}) })
+	changes, err := k.uninstall(ctx)
 	if len(changes.Changes) > 0 {
 		k.request.Tell(changes, nil)
 	}
@@ -98,16 +140,17 @@ func (k *keeper) with(do func(*Node) (Changes, error)) (Changes, error) {
 	return changes, err
 }
 
+// tell tells of changes, and of an error that is another than the last.
 func (k *keeper) tell(ctx context.Context, changes Changes, err error) {
-	if err == nil {
+	switch {
+	case err == nil:
 		k.failed = ""
-		if len(changes.Changes) > 0 {
-			k.request.Tell(changes, nil)
-		}
-		return
-	}
-	if ctx.Err() == nil && err.Error() != k.failed {
+	case ctx.Err() != nil || err.Error() == k.failed:
+		err = nil
+	default:
 		k.failed = err.Error()
+	}
+	if err != nil || len(changes.Changes) > 0 {
 		k.request.Tell(changes, err)
 	}
 }

@@ -137,10 +137,83 @@ func TestKeepLeavesWhatIsEnforced(t *testing.T) {
 		k := keep(t, configured(t), nil, true)
 		wantTold(t, k.after(time.Second), "docker.io created")
 		during := k.snapshot()
+		k.set(containerd.ErrSilent)
+		wantTold(t, k.after(time.Hour), containerd.ErrSilent.Error())
 		told, err := k.end()
 		wantTold(t, told, "")
 		if err != nil || !maps.Equal(during, k.snapshot()) {
 			t.Errorf("%v, %v", err, k.snapshot())
+		}
+	})
+}
+
+// A stranger where Shoal should be is worse than nobody: what answers everything is taken for
+// a registry, and what never answers holds pulls up.
+func TestKeepLeadsNobodyToAStranger(t *testing.T) {
+	for name, stranger := range map[string]error{
+		"strange": &containerd.StrangerError{URL: "http://127.0.0.1:6050", Status: 200},
+		"silent":  containerd.ErrSilent,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := configured(t, files{internalHosts: "server = \"https://internal.example\"\n"})
+				before := m.snapshot()
+				k := keep(t, m, nil, false)
+				wantTold(t, k.after(time.Second), "docker.io created, internal.example changed")
+				k.set(stranger)
+				wantTold(t, k.after(11*time.Second), stranger.Error()+", docker.io removed, internal.example restored")
+				if !maps.Equal(before, m.snapshot()) {
+					t.Errorf("before %v, after %v", before, m.snapshot())
+				}
+				wantTold(t, k.after(time.Hour), "")
+				k.set(nil)
+				wantTold(t, k.after(time.Second), "docker.io created, internal.example changed")
+				wantTold(t, k.after(time.Hour), "")
+				if _, err := k.end(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// One answer that does not come may be a busy moment.
+func TestKeepWaitsTwiceForAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := configured(t)
+		k := keep(t, m, nil, false)
+		wantTold(t, k.after(time.Second), "docker.io created")
+		during := m.snapshot()
+		for range 3 {
+			k.set(containerd.ErrSilent)
+			told := ""
+			for told == "" { // until it was asked once
+				told = k.after(100 * time.Millisecond)
+			}
+			wantTold(t, told, containerd.ErrSilent.Error())
+			k.set(nil)
+			wantTold(t, k.after(time.Minute), "")
+		}
+		if !maps.Equal(during, m.snapshot()) {
+			t.Errorf("%v", m.snapshot())
+		}
+		if _, err := k.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What a killed keep left leads to a stranger, too, who took the port before Shoal started again.
+func TestKeepTakesOutWhatTheLastLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := configured(t)
+		m.install("docker.io")
+		k := keep(t, m, errors.New("refused"), false)
+		wantTold(t, k.after(time.Hour), "refused")
+		k.set(containerd.ErrSilent)
+		wantTold(t, k.after(time.Second), containerd.ErrSilent.Error()+", docker.io removed")
+		if _, err := k.end(); err != nil {
+			t.Error(err)
 		}
 	})
 }

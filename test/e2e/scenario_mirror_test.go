@@ -2,14 +2,18 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -57,7 +61,8 @@ func says(text string) func(net.Conn) {
 	}
 }
 
-// takePort serves every connection to the mirror's address until stop is called.
+// takePort serves every connection to the mirror's address, and closes it then, until stop is
+// called. One that is still served then is closed all the same.
 func (n *Node) takePort(serve func(net.Conn)) (stop func()) {
 	t := n.lab.t
 	t.Helper()
@@ -65,21 +70,75 @@ func (n *Node) takePort(serve func(net.Conn)) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	ended := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
 		for {
 			c, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			serve(c)
-			_ = c.Close()
+			served := make(chan struct{})
+			all.Go(func() {
+				defer close(served)
+				serve(c)
+			})
+			all.Go(func() {
+				select {
+				case <-served:
+				case <-ended:
+				}
+				_ = c.Close()
+			})
 		}
-	}()
+	})
 	return func() {
 		_ = listener.Close()
-		<-done
+		close(ended)
+		all.Wait()
+	}
+}
+
+// What takes the port and answers everything is taken for a registry, and what never answers
+// holds pulls up. Beside a keep they get no pull for long, and Shoal has them back after.
+func TestPortIsTakenBesideKeep(t *testing.T) {
+	lab := NewLab(t)
+	node := lab.AddNode(NoMirror)
+	hosts := filepath.Join(node.hostsFolder(), lab.Registry.Host, "hosts.toml")
+	before, err := os.ReadFile(hosts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.Start("keep", lab.site.Tools.Shoal, "containerd", "keep", "--containerd-config", filepath.Join(node.dir, "containerd.toml"),
+		"--registry", lab.Registry.Host, "--listen", mirrorAddress)
+	for name, serve := range map[string]func(net.Conn){
+		"by one that never answers": func(c net.Conn) { _, _ = io.Copy(io.Discard, c) },
+		"by one that agrees":        says("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			node.StartShoal()
+			Eventually(t, patience, "pulls to go through Shoal", func() error {
+				if code, said := node.check(); code != 0 {
+					return errors.New(said)
+				}
+				return nil
+			})
+			if err := node.Daemon().Stop(); err != nil {
+				t.Fatal(err)
+			}
+			stop := node.takePort(serve)
+			defer stop()
+			Eventually(t, patience, "the mirror to be taken out", func() error {
+				now, err := os.ReadFile(hosts)
+				if err == nil && !bytes.Equal(now, before) {
+					err = fmt.Errorf("%s", now)
+				}
+				return err
+			})
+			image := lab.Registry.Push("kept-"+strings.ReplaceAll(name, " ", "-"), MiB)
+			node.MustPull(image.Tagged)
+			node.Check(image.Tagged, image)
+		})
 	}
 }
 
