@@ -12,10 +12,12 @@ import (
 const certsFolder = "/etc/containerd/certs.d"
 
 // values are what the chart is told in the lab: where the image is, and that its registry
-// speaks HTTP.
-func values(tag, more string) string {
+// speaks HTTP, under either of its names; then more settings of the daemons and more values,
+// each with a comma in front.
+func values(tag, settings, more string) string {
 	return fmt.Sprintf(`{"image": {"repository": %q, "tag": %q},
- "config": {"log-format": "json", "log-level": "debug", "upstream": ["%s=http://%s"]%s}}`, shoalImage, tag, registryAddress, registryAddress, more)
+ "config": {"log-format": "json", "log-level": "debug", "upstream": ["%s=http://%s", "%s=http://%s"]%s}%s}`,
+		shoalImage, tag, registryAddress, registryAddress, enforcedRegistry, registryAddress, settings, more)
 }
 
 // helmWith runs helm install or upgrade with values.
@@ -36,15 +38,18 @@ func (l *lab) remember() error {
 			return err
 		}
 		l.before[n.name] = files
+		if l.disks[n.name], err = n.changed(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // errLeft says that a removal was not complete.
-var errLeft = errors.New("it should be gone")
+var errLeft = errors.New("it should be as before")
 
-// untouched fails unless a node's folder is byte for byte as before Shoal, and nothing of
-// Shoal's is anywhere else.
+// untouched fails unless a node's folder is byte for byte as before Shoal, and nothing has come
+// or gone anywhere else on its disk.
 func (l *lab) untouched(n *node) error {
 	now, err := n.files(certsFolder)
 	if err != nil {
@@ -53,13 +58,22 @@ func (l *lab) untouched(n *node) error {
 	if !maps.Equal(now, l.before[n.name]) {
 		return fmt.Errorf("%s on %s is %q, and was %q", certsFolder, n.name, now, l.before[n.name])
 	}
-	for _, name := range []string{"/var/lib/shoal", "/run/shoal"} {
-		path, err := n.path(name)
-		if err != nil {
-			return err
-		}
-		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%s is left on %s: %w", name, n.name, errors.Join(err, errLeft))
+	path, err := n.path("/run/shoal") // no disk
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("/run/shoal is left on %s: %w", n.name, errors.Join(err, errLeft))
+	}
+	names, err := n.changed()
+	if err != nil {
+		return err
+	}
+	for _, pair := range [][2]map[string]bool{{names, l.disks[n.name]}, {l.disks[n.name], names}} {
+		for name := range pair[0] {
+			if !pair[1][name] {
+				return fmt.Errorf("%s of %s has come or gone: %w", name, n.name, errLeft)
+			}
 		}
 	}
 	return nil
@@ -69,7 +83,7 @@ func install(l *lab) (string, error) {
 	if err := l.remember(); err != nil {
 		return "", err
 	}
-	if err := l.helmWith("install", values("one", ""), "--create-namespace"); err != nil {
+	if err := l.helmWith("install", values("one", "", ""), "--create-namespace"); err != nil {
 		return "", err
 	}
 	if err := l.rollout("shoal"); err != nil {

@@ -51,11 +51,33 @@ func uninstall(l *lab) (string, error) {
 	if err := errors.Join(l.run(pod{name: "after-2", node: "n2", image: i.tagged}), l.cleaned(down), l.rollout("shoal-cleanup")); err != nil {
 		return "", err
 	}
-	left, err := l.kubectl("-n", namespace, "get", "daemonsets,services,configmaps,networkpolicies,secrets", "-l", "app.kubernetes.io/name=shoal", "-o", "name")
-	if err != nil || left != "daemonset.apps/shoal-cleanup\n" {
-		return "", fmt.Errorf("left in the cluster: %q, %w", left, err)
+	if err := l.onlyCleanupLeft(); err != nil {
+		return "", err
 	}
-	return "certs.d byte for byte as before on both nodes, no folder left, pulls work; the node that was down is cleaned when it is back", nil
+	return "certs.d byte for byte as before on both nodes, nothing come or gone in /etc, /var and /opt; pulls work; the node that was down is cleaned when it is back", nil
+}
+
+// onlyCleanupLeft fails if the cluster has anything of Shoal's, of whatever kind, but for the
+// cleanup.
+func (l *lab) onlyCleanupLeft() error {
+	kinds, err := l.kubectl("api-resources", "--verbs=list", "-o", "name")
+	if err != nil {
+		return err
+	}
+	left, err := l.kubectl("get", strings.Join(strings.Fields(kinds), ","), "--all-namespaces",
+		"-l", "app.kubernetes.io/name=shoal", "-o", "name")
+	if err != nil {
+		return err
+	}
+	for name := range strings.FieldsSeq(left) {
+		if _, name, _ := strings.Cut(name, "/"); !strings.HasPrefix(name, "shoal-cleanup") {
+			return fmt.Errorf("left in the cluster: %q: %w", left, errLeft)
+		}
+	}
+	if !strings.Contains(left, "daemonset.apps/shoal-cleanup") { // or nothing was looked at
+		return fmt.Errorf("no cleanup in %q", left)
+	}
+	return nil
 }
 
 func kustomize(l *lab) (string, error) {

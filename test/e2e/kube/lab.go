@@ -37,6 +37,8 @@ type lab struct {
 	running []*exec.Cmd
 	// before is what each node had of containerd's hosts before Shoal.
 	before map[string]map[string]string
+	// disks are the names of all that each had on its disk then.
+	disks map[string]map[string]bool
 }
 
 func (l *lab) program(name string) string { return filepath.Join(l.options.cache, "bin", name) }

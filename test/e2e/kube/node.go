@@ -147,6 +147,31 @@ func (n *node) files(folder string) (map[string]string, error) {
 	return all, err
 }
 
+// changed are the names of all that the machine has in /etc, /var and /opt beyond its base
+// image: the files of the overlays, also those that say that one is gone. Not among them are
+// the folders of containerd and the kubelet, which are mounts, and what the plugins of the
+// pods' network note of addresses.
+func (n *node) changed() (map[string]bool, error) {
+	all := map[string]bool{}
+	for _, upper := range []string{"etc-up", "var-up", "opt-up"} {
+		root := filepath.Join(n.disk, upper)
+		err := filepath.WalkDir(root, func(name string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if name == filepath.Join(root, "lib", "cni") {
+				return fs.SkipDir
+			}
+			all[strings.TrimPrefix(name, n.disk)] = true
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // controllers are the cgroup hierarchies of the machine (cgroups(7), version 1; under
 // version 2 there is one, without a name).
 func controllers() []string {

@@ -47,6 +47,8 @@ func cases() []testCase {
 		{"drain", "cordon, drain, uncordon", drain},
 		{"reboot", "a node loses power and comes back", reboot},
 		{"scale", "from two nodes to one and back", scale},
+		{"enforce", "a registry that can be reached through Shoal only, and the way back", enforce},
+		{"no-socket", "without containerd's socket and content everything else is the same", noSocket},
 		{"uninstall", "helm uninstall with a node that is down: both are as before in the end", uninstall},
 		{"kustomize", "kubectl apply -k beside the cleanup that is still there, and delete -k", kustomize},
 	}
@@ -68,7 +70,7 @@ func prove(ctx context.Context, o options) int {
 	}
 	l := &lab{
 		ctx: ctx, options: o, sandbox: e2e.SandboxDir(), group: filepath.Base(e2e.SandboxDir()),
-		before: map[string]map[string]string{},
+		before: map[string]map[string]string{}, disks: map[string]map[string]bool{},
 	}
 	defer l.down()
 	began := time.Now()
