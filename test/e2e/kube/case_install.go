@@ -156,7 +156,7 @@ func mirrorCheck(l *lab) (string, error) {
 			return "", errors.New(text)
 		}
 		// The daemon's container sees the same files, and the socket that a pull takes.
-		if _, err := l.inShoal(n, "shoal", "containerd", "check", "--probe", "-r", registryAddress); err != nil {
+		if _, err := l.inShoal(n, "shoal", "containerd", "check", "--probe"); err != nil {
 			return "", err
 		}
 	}

@@ -88,11 +88,6 @@ func kustomize(l *lab) (string, error) {
 	if _, err := l.kubectl("apply", "-k", overlay); err != nil {
 		return "", err
 	}
-	const secret = `{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shoal", "namespace": "` + namespace + `"},
- "stringData": {"secret": "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"}}`
-	if _, err := l.apply(secret, "apply", "-f", "-"); err != nil {
-		return "", err
-	}
 	if err := errors.Join(l.settled(), l.throughShoal("kustomized")); err != nil {
 		return "", err
 	}
@@ -126,5 +121,5 @@ func kustomize(l *lab) (string, error) {
 		}
 	}
 	_, err := l.kubectl("delete", "-k", cleanup)
-	return "installed over a cleanup, which gave way; deleted: the mirror went with the daemon, the rest with the cleanup", err
+	return "installed by one command over a cleanup, which gave way; deleted: the mirror went with the daemon, the rest with the cleanup", err
 }

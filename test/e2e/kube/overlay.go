@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // writeOverlay makes a kustomization of a user's own.
 func (l *lab) writeOverlay(dir string) error {
 	settings := fmt.Sprintf("log-format: json\np2p-bootstrap: [shoal:6051]\nupstream: ['%s=http://%s']\n", registryAddress, registryAddress)
 	return errors.Join(
-		l.writeKustomization(dir, "overlays/plain", "configMapGenerator: [{name: shoal, namespace: shoal-system, behavior: replace, files: [shoal.yaml]}]\n"),
+		l.writeKustomization(dir, "overlays/plain", "configMapGenerator: [{name: shoal, namespace: shoal-system, behavior: replace, files: [shoal.yaml]}]\n"+
+			"secretGenerator: [{name: shoal, namespace: shoal-system, files: [secret]}]\n"),
+		os.WriteFile(filepath.Join(dir, "secret"), []byte(strings.Repeat("0123456789abcdef", 4)+"\n"), 0o600),
 		os.WriteFile(filepath.Join(dir, "shoal.yaml"), []byte(settings), 0o600))
 }
 
