@@ -68,7 +68,7 @@ type keeper struct {
 type keptFiles int
 
 const (
-	asFound keptFiles = iota // nothing: an earlier Keep may have left something
+	asFound keptFiles = iota // nothing, or not all: something of Shoal's may be there
 	installed
 	takenOut
 )
@@ -80,8 +80,9 @@ func (k *keeper) look(ctx context.Context) time.Duration {
 	}
 	k.silences = 0
 	changes, err := k.with(func(n *Node) (Changes, error) { return n.Install(ctx, k.request.Install) })
-	if err == nil {
-		k.files = installed
+	k.files = installed
+	if err != nil {
+		k.files = asFound // or as far as it came
 	}
 	changes.Changes = slices.DeleteFunc(changes.Changes, func(c Change) bool { return c.Action == Unchanged || c.Action == Covered })
 	k.tell(ctx, changes, err)

@@ -203,6 +203,27 @@ func TestKeepWaitsTwiceForAnAnswer(t *testing.T) {
 	})
 }
 
+// An install that came only half of the way is taken out as well.
+func TestKeepTakesOutAHalf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := configured(t)
+		k := keep(t, m, containerd.ErrSilent, false)
+		wantTold(t, k.after(time.Minute), containerd.ErrSilent.Error())
+		k.write(mainFile, "version = 3\n") // and now it cannot install
+		k.set(nil)
+		if told := k.after(time.Minute); !strings.Contains(told, "config_path") {
+			t.Errorf("told %q", told)
+		}
+		k.write(mainFile, setting)
+		m.install("docker.io") // what it may have done before it failed
+		k.set(containerd.ErrSilent)
+		wantTold(t, k.after(time.Minute), containerd.ErrSilent.Error()+", docker.io removed")
+		if _, err := k.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // What a killed keep left leads to a stranger, too, who took the port before Shoal started again.
 func TestKeepTakesOutWhatTheLastLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
