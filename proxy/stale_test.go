@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/shoal-project/shoal/pkg/blob"
@@ -320,22 +321,26 @@ func TestTagFileBroken(t *testing.T) {
 
 // An upstream that hangs costs its time-out once, not for every request.
 func TestUpstreamHangs(t *testing.T) {
-	k := newKit(t, func(c *Config, _ *Deps) {
-		c.UpstreamTimeout, c.DownFor, c.GrantTTL = slowFailure+10*time.Millisecond, time.Hour, time.Nanosecond
+	synctest.Test(t, func(t *testing.T) {
+		k := newPipedKit(t, func(c *Config, _ *Deps) { c.DownFor, c.GrantTTL = time.Hour, time.Nanosecond })
+		img := k.registry.push(testRepo, "v1", pattern(1, 5000))
+		k.manifest("GET", "v1").want(t, 200)
+		k.registry.asked("")
+		k.registry.answer(func(_ http.ResponseWriter, r *http.Request) bool {
+			<-r.Context().Done()
+			return true
+		})
+		began := time.Now()
+		for range 5 {
+			k.manifest("HEAD", "v1").wantManifest(t, img.digest, len(img.manifest))
+		}
+		k.manifest("GET", "other").want(t, 503)
+		k.blob("GET", blob.Digest{1}).want(t, 503)
+		if got := k.registry.asked(""); !slices.Equal(got, []string{"HEAD /v2/team/app/manifests/v1", "GET /v2/"}) {
+			t.Errorf("upstream was asked %v", got)
+		}
+		if took, once := time.Since(began), k.proxy.config.UpstreamTimeout; took != once {
+			t.Errorf("all of them took %v, want %v, once", took, once)
+		}
 	})
-	img := k.registry.push(testRepo, "v1", pattern(1, 5000))
-	k.manifest("GET", "v1").want(t, 200)
-	k.registry.asked("")
-	k.registry.answer(func(_ http.ResponseWriter, r *http.Request) bool {
-		<-r.Context().Done()
-		return true
-	})
-	for range 5 {
-		k.manifest("HEAD", "v1").wantManifest(t, img.digest, len(img.manifest))
-	}
-	k.manifest("GET", "other").want(t, 503)
-	k.blob("GET", blob.Digest{1}).want(t, 503)
-	if got := k.registry.asked(""); !slices.Equal(got, []string{"HEAD /v2/team/app/manifests/v1", "GET /v2/"}) {
-		t.Errorf("upstream was asked %v", got)
-	}
 }
