@@ -13,8 +13,8 @@ const (
 	maxHedges = 2
 	// hedgeMin is the least age of an ask that is called slow.
 	hedgeMin = 200 * millisecond
-	// maxStrikes is how many asks in a row a peer may leave unanswered; one less for a peer
-	// that never delivered anything.
+	// maxStrikes is how many asks in a row a peer may leave unanswered; a peer that never delivered
+	// anything may none: what only it has is waited for.
 	maxStrikes = 3
 )
 
@@ -43,7 +43,7 @@ func (m *Machine) expireAsks(s *swarm) {
 		p.strikes++
 		p.restUntil = m.now + rest(p.strikes)
 		m.failed(s, p)
-		if p.strikes >= maxStrikes || p.rate == 0 && p.strikes >= maxStrikes-1 {
+		if p.strikes >= maxStrikes || p.rate == 0 {
 			m.letBe(s, p)
 		}
 	}

@@ -75,6 +75,7 @@ func (n *Node) startDaemon(program []string, flags ...string) {
 		"--upstream", registry.Host + "=" + registry.URL(),
 		"--metrics-listen", metricsAddress,
 		"--log-format", "text",
+		"--pprof", // for the leak check
 	}, lab.site.ShoalFlags, n.flags, flags)
 	secrets := n.secrets
 	if secrets == nil {

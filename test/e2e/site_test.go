@@ -31,7 +31,7 @@ func testSite(t *testing.T) Site {
 	return Site{
 		Dir: sandbox, Logs: filepath.Join(checkout, "bin", "e2e-logs"),
 		Tools:      FindTools(checkout, sandbox),
-		ShoalFlags: []string{"--log-level", "debug", "--pprof"},
+		ShoalFlags: []string{"--log-level", "debug"},
 	}
 }
 
