@@ -93,9 +93,12 @@ func (m *Machine) peerJoined(ev PeerJoined) {
 // those who share the reads.
 func (m *Machine) full(s *swarm, c candidate) bool {
 	most := 2 * m.neighbours(s)
+	if len(s.sorted) >= most {
+		return true
+	}
 	m.arrange(s)
 	if c.weight >= s.order.least {
-		return len(s.sorted) >= most
+		return false
 	}
 	others := 0
 	for _, p := range s.sorted {
