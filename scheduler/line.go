@@ -92,7 +92,7 @@ func (s *swarm) hop() Time {
 }
 
 // compareLaps passes over the member of the line before this node if it is what holds this
-// node up: it stands still, it comes on more slowly than the one before it, or this node more
+// node up: it stands still, it comes on more slowly than one before it, or this node more
 // slowly than it.
 func (m *Machine) compareLaps(s *swarm) {
 	l := &s.asks.lap
@@ -108,11 +108,17 @@ func (m *Machine) compareLaps(s *swarm) {
 		return
 	}
 	slower := func(a, b blob.ChunkIndex) bool { return 3*a < 2*b }
-	own, its := l.from-l.suffix, first.lapFrom-first.suffix
+	own, its, fastest := l.from-l.suffix, first.lap(), blob.ChunkIndex(0)
+	seeder := false
+	for _, p := range before {
+		if seeder = seeder || p.seeder(); !p.seeder() {
+			fastest = max(fastest, p.lap())
+		}
+	}
 	switch {
-	case before == nil:
+	case len(before) == 0:
 		return
-	case before.seeder() && m.due(s, l.at+2*second+m.lineWait(s)):
+	case seeder && m.due(s, l.at+2*second+m.lineWait(s)):
 		if m.crawls(s, its) {
 			m.passOver(s, first)
 		}
@@ -120,8 +126,8 @@ func (m *Machine) compareLaps(s *swarm) {
 		if slower(own, its) {
 			m.passOver(s, first)
 		}
-	case !before.seeder() && before.lapFrom-before.suffix >= lapLength:
-		if slower(its, before.lapFrom-before.suffix) {
+	case fastest >= lapLength:
+		if slower(its, fastest) {
 			m.passOver(s, first)
 		}
 	default:
@@ -133,6 +139,9 @@ func (m *Machine) compareLaps(s *swarm) {
 	}
 }
 
+// lap is how many chunks a member of the line has come in this lap.
+func (p *peer) lap() blob.ChunkIndex { return p.lapFrom - p.suffix }
+
 // crawls reports whether a member of the line that is served by a seeder got far fewer
 // chunks in this lap than this node could take, or should be able to.
 func (m *Machine) crawls(s *swarm, chunks blob.ChunkIndex) bool {
@@ -142,8 +151,10 @@ func (m *Machine) crawls(s *swarm, chunks blob.ChunkIndex) bool {
 	return few*int64(chunks)*int64(s.geometry.ChunkSize())*1000/took < expected
 }
 
-// ahead are the two leechers before this node in the line; nil where a seeder comes first.
-func (s *swarm) ahead(now Time) (first, before *peer) {
+// ahead are the leecher before this node in the line and a few before that, up to a seeder; none
+// where a seeder comes first. Slow ones may stand in a row.
+func (s *swarm) ahead(now Time) (first *peer, before []*peer) {
+	const few = 4
 	for _, p := range s.order.line {
 		switch {
 		case p.skipUntil > now:
@@ -152,10 +163,13 @@ func (s *swarm) ahead(now Time) (first, before *peer) {
 		case first == nil:
 			first = p
 		default:
-			return first, p
+			before = append(before, p)
+		}
+		if len(before) == few || p.seeder() && p.skipUntil <= now {
+			break
 		}
 	}
-	return first, nil
+	return first, before
 }
 
 // passOver leaves a member of the line out for a while, longer each time.
