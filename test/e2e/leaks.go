@@ -6,16 +6,20 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 )
 
 // A holding is what a daemon holds of things that leak.
 type holding struct {
 	goroutines  int
-	descriptors int // without those that a blob in memory takes
+	doing       map[string]int // how many goroutines began in each function
+	descriptors int            // without those that a blob in memory takes
 }
 
 // within reports whether h is no more than other.
@@ -40,6 +44,7 @@ func (d *Daemon) holds(ctx context.Context) (holding, error) {
 	if _, err := fmt.Sscanf(profile, "goroutine profile: total %d", &h.goroutines); err != nil {
 		return h, fmt.Errorf("the profile of %s does not say how many goroutines there are: %w", d.Name, err)
 	}
+	h.doing = beginnings(profile)
 	open, err := d.open()
 	h.descriptors = len(open)
 	return h, err
@@ -115,13 +120,38 @@ func (d *Daemon) checkLeaks() {
 		if err != nil || now.within(d.atStart) {
 			return err
 		}
-		return d.leaked(ctx, now)
+		return d.leaked(now)
 	})
 }
 
 // leaked says what the daemon still holds.
-func (d *Daemon) leaked(ctx context.Context, now holding) error {
+func (d *Daemon) leaked(now holding) error {
 	open, err := d.open()
-	stacks, profileErr := d.inside(ctx, "/debug/pprof/goroutine?debug=1")
-	return errors.Join(fmt.Errorf("it holds %v, at first %v: %q\n%s", now, d.atStart, open, stacks), err, profileErr)
+	var more []string
+	for _, name := range slices.Sorted(maps.Keys(now.doing)) {
+		if was := d.atStart.doing[name]; now.doing[name] > was {
+			more = append(more, fmt.Sprintf("%s: %d instead of %d", name, now.doing[name], was))
+		}
+	}
+	return errors.Join(fmt.Errorf("it holds %v, at first %v: %q\n%s", now, d.atStart, open, strings.Join(more, "\n")), err)
+}
+
+// beginnings counts the goroutines of a profile by the function that each began with: the last line
+// of its stack, before an empty one.
+func beginnings(profile string) map[string]int {
+	counts := map[string]int{}
+	for block := range strings.SplitSeq(profile, "\n\n") {
+		lines := strings.Split(strings.TrimSpace(block), "\n")
+		for len(lines) > 0 && !strings.Contains(lines[0], " @ ") {
+			lines = lines[1:]
+		}
+		if len(lines) < 2 {
+			continue
+		}
+		n, err := strconv.Atoi(strings.Fields(lines[0])[0])
+		if fields := strings.Fields(lines[len(lines)-1]); err == nil && len(fields) > 2 {
+			counts[fields[2]] += n
+		}
+	}
+	return counts
 }
