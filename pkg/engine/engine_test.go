@@ -131,24 +131,35 @@ func TestSeederIsEnough(t *testing.T) {
 
 func TestLiarCostsNothingButItself(t *testing.T) {
 	content, want := makeBlob(8 << 20)
-	up := upstreamOf(content)
-	f := newFabric()
-	a := f.node(t, "a", up, t.TempDir())
-	if _, err := fetch(deadline(t), a.Engine, want); err != nil {
+	g, err := blob.NewGeometry(want.Size)
+	if err != nil {
 		t.Fatal(err)
 	}
-	f.tamper["a"] = func(_ blob.ChunkIndex, p []byte) { p[len(p)/2] ^= 1 }
-	var named atomic.Bool
-	b := f.nodeWith(t, "b", up, store.Config{Dir: t.TempDir()}, func(c *Config) {
-		c.OnQuarantine = func(string) { named.Store(true) }
-	})
-	got, err := fetch(deadline(t), b.Engine, want)
-	if err != nil || !bytes.Equal(got, content) {
-		t.Fatalf("%d bytes, %v", len(got), err)
-	}
-	list, err := b.Quarantined(deadline(t))
-	if err != nil || len(list) != 1 || list[0].Peer != "a" || !named.Load() {
-		t.Errorf("quarantined: %v, %v; told: %v", list, err, named.Load())
+	for what, tamper := range map[string]func(i blob.ChunkIndex, p []byte){
+		"wrong bytes":              func(_ blob.ChunkIndex, p []byte) { p[len(p)/2] ^= 1 },
+		"right bytes, wrong place": func(i blob.ChunkIndex, p []byte) { copy(p, content[g.Offset((i+1)%g.Chunks()):]) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			up := upstreamOf(content)
+			f := newFabric()
+			a := f.node(t, "a", up, t.TempDir())
+			if _, err := fetch(deadline(t), a.Engine, want); err != nil {
+				t.Fatal(err)
+			}
+			f.tamper["a"] = tamper
+			var named atomic.Bool
+			b := f.nodeWith(t, "b", up, store.Config{Dir: t.TempDir()}, func(c *Config) {
+				c.OnQuarantine = func(string) { named.Store(true) }
+			})
+			got, err := fetch(deadline(t), b.Engine, want)
+			if err != nil || !bytes.Equal(got, content) {
+				t.Fatalf("%d bytes, %v", len(got), err)
+			}
+			list, err := b.Quarantined(deadline(t))
+			if err != nil || len(list) != 1 || list[0].Peer != "a" || !named.Load() {
+				t.Errorf("quarantined: %v, %v; told: %v", list, err, named.Load())
+			}
+		})
 	}
 }
 

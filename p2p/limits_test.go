@@ -1,0 +1,36 @@
+package p2p
+
+import (
+	"testing"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/shoal-project/shoal/p2p/admission"
+)
+
+// A peer that opens streams without end gets what one may have, and takes nobody else's.
+func TestStreamsOfOnePeer(t *testing.T) {
+	limits, err := newLimits(DefaultMaxMembers, admission.DefaultHalfOpen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = limits.Close() })
+	open := func(from peer.ID, streams int) (opened int) {
+		for range streams {
+			scope, err := limits.OpenStream(from, network.DirInbound)
+			if err != nil {
+				continue
+			}
+			t.Cleanup(scope.Done)
+			opened++
+		}
+		return opened
+	}
+	if got := open("flooder", 10*peerStreams); got != peerStreams {
+		t.Errorf("it has %d streams, want %d", got, peerStreams)
+	}
+	if got := open("honest", peerStreams); got != peerStreams {
+		t.Errorf("beside a flood %d of %d streams open", got, peerStreams)
+	}
+}
