@@ -62,6 +62,18 @@ func (r *raw) frames(messages ...wire.Message) []byte {
 	return p
 }
 
+// chunk is a whole chunk as it travels, in pieces.
+func (r *raw) chunk(i blob.ChunkIndex) (p []byte) {
+	r.t.Helper()
+	for rest := chunkOf(r.g, i); len(rest) > 0; {
+		n := wire.Piece(blob.ByteCount(len(rest)))
+		p = append(p, r.frames(wire.Chunk{Chunk: i, Length: n})...)
+		p = append(p, rest[:n]...)
+		rest = rest[n:]
+	}
+	return p
+}
+
 func (r *raw) write(p []byte) {
 	r.t.Helper()
 	if _, err := r.Write(p); err != nil {
@@ -146,12 +158,18 @@ func TestViolations(t *testing.T) {
 // The answer to one ask is one chunk. A second copy was not asked for.
 func TestSecondAnswerIsAViolation(t *testing.T) {
 	n := newNode(t, Config{})
-	for at, answers := range [][]wire.Message{
-		{wire.Busy{Chunk: 1}, wire.Busy{Chunk: 1}},
-		{wire.Busy{Chunk: 1}, wire.Chunk{Chunk: 1, Length: wire.MaxPiece}},
-		{wire.Busy{Chunk: 2}},
+	helper := &raw{t: t, g: geometryOf(t, testSize)}
+	begun := wire.Chunk{Chunk: 1, Length: wire.MaxPiece}
+	index := byte(0)
+	for what, answers := range map[string][]byte{
+		"the chunk again":      append(helper.chunk(1), helper.frames(begun)...),
+		"busy after the chunk": append(helper.chunk(1), helper.frames(wire.Busy{Chunk: 1})...),
+		"the chunk after busy": helper.frames(wire.Busy{Chunk: 1}, begun),
+		"busy again":           helper.frames(wire.Busy{Chunk: 1}, wire.Busy{Chunk: 1}),
+		"busy for another":     helper.frames(wire.Busy{Chunk: 2}),
 	} {
-		d := digestOf(byte(at))
+		index++
+		d := digestOf(index)
 		from := newHost(t)
 		r := greeted(t, from, n, d, testSize)
 		if err := n.Send(from.ID(), d, wire.Ask{Chunk: 1}); err != nil {
@@ -160,9 +178,36 @@ func TestSecondAnswerIsAViolation(t *testing.T) {
 		if _, err := wire.ReadFrame(byteReader{r}, 100, nil); err != nil {
 			t.Fatal(err)
 		}
-		r.write(r.frames(answers...))
+		r.write(answers)
 		if err := n.waitLeft(d); !isViolation(err) {
-			t.Errorf("answers %v: Left: %v", answers, err)
+			t.Errorf("%s: Left: %v", what, err)
+		}
+	}
+}
+
+// A session that ends in good order before a chunk does has brought none: not its last byte, nor
+// its last piece, may be missing. It may have had its reasons.
+func TestChunkWithoutItsEnd(t *testing.T) {
+	n := newNode(t, Config{})
+	helper := &raw{t: t, g: geometryOf(t, testSize)}
+	const last = blob.MinChunk % wire.MaxPiece
+	header := len(helper.frames(wire.Chunk{Chunk: 1, Length: last}))
+	for at, missing := range []int{1, int(last), header + int(last)} {
+		d, from := digestOf(byte(at)), newHost(t)
+		r := greeted(t, from, n, d, testSize)
+		if err := n.Send(from.ID(), d, wire.Ask{Chunk: 1}); err != nil {
+			t.Fatal(err)
+		}
+		whole := r.chunk(1)
+		r.write(whole[:len(whole)-missing])
+		if err := r.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.waitChunk(d, 1); !errors.Is(got.err, io.ErrUnexpectedEOF) {
+			t.Errorf("without its last %d bytes the chunk ends with %v", missing, got.err)
+		}
+		if err := n.waitLeft(d); !errors.Is(err, io.ErrUnexpectedEOF) || isViolation(err) {
+			t.Errorf("without its last %d bytes: Left: %v", missing, err)
 		}
 	}
 }
