@@ -361,4 +361,8 @@ func TestAnotherSizeIsRefused(t *testing.T) {
 	if err := n.Accept(t.Context(), "liar", want.Blob, want.Size); !errors.Is(err, ErrUnknownBlob) {
 		t.Errorf("Accept = %v", err)
 	}
+	until(t, n.Engine, "who lies about a proven blob's size to be named", func() bool {
+		list, err := n.Quarantined(deadline(t))
+		return err == nil && len(list) == 1 && list[0].Peer == "liar"
+	})
 }

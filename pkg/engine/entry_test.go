@@ -186,21 +186,13 @@ func (d *download) ended() bool {
 
 // What a manifest says about a size is not held against the peer who knows better.
 func TestWrongSizeInAManifestBlamesNoPeer(t *testing.T) {
-	content, want := makeBlob(1 << 20)
-	up := upstreamOf(content)
-	up.gate = make(chan struct{})
-	n := newFabric().node(t, "a", up, t.TempDir())
-	wrong := want
-	wrong.Size--
-	n.Start(wrong)
-	until(t, n.Engine, "the download", func() bool { return n.find(want.Blob).live() != nil })
-	if err := n.Accept(t.Context(), "honest", want.Blob, want.Size); !errors.Is(err, ErrUnknownBlob) {
+	e, d, _ := idleEngine(t)
+	if err := e.Accept(t.Context(), "honest", d.digest, d.geometry.Size()+1); !errors.Is(err, ErrUnknownBlob) {
 		t.Errorf("Accept = %v", err)
 	}
-	if list, err := n.Quarantined(deadline(t)); err != nil || len(list) > 0 {
-		t.Errorf("quarantined %v, %v", list, err)
+	if len(e.inbox) > 0 {
+		t.Errorf("reported %v", next(t, e))
 	}
-	close(up.gate)
 }
 
 // An engine that never ran can be stopped, however much it was told.
