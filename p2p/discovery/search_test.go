@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/test"
+	ma "github.com/multiformats/go-multiaddr"
 	"google.golang.org/protobuf/encoding/protodelim"
 
 	"github.com/shoal-project/shoal/p2p"
@@ -268,6 +269,29 @@ func TestOneAnswerIsNotBelievedBlindly(t *testing.T) {
 	n.hear(w, &peer.AddrInfo{ID: test.RandPeerIDFatal(t)}) // nowhere
 	if len(w.way) != 0 {
 		t.Errorf("the walk heard of %d that cannot be asked", len(w.way))
+	}
+}
+
+// However many peers one answer names, the walk goes on to a few.
+func TestOneAnswerLeadsToFew(t *testing.T) {
+	secret := admission.GenerateSecret()
+	n := start(t, secret, Config{}, p2p.Config{})
+	away := message(pb.Message_GET_PROVIDERS, hashOf(keyNumber(1)))
+	for range 10 * maxCloser {
+		nobody := peer.AddrInfo{ID: test.RandPeerIDFatal(t), Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/1")}}
+		away.CloserPeers = append(away.CloserPeers, wirePeer(nobody))
+	}
+	liar, _ := impostor(t, n, secret, func(q *pb.Message) *pb.Message {
+		if q.GetType() != pb.Message_GET_PROVIDERS {
+			return message(q.GetType(), q.GetKey())
+		}
+		return away
+	})
+	s := newSearch(keyNumber(1), false)
+	s.join(MaxFound)
+	w, _ := n.walk(t.Context(), s)
+	if w.known[liar] == nil || len(w.way) != 1+maxCloser {
+		t.Errorf("of %d that one peer names the walk heard of %d, want %d", 10*maxCloser, len(w.way)-1, maxCloser)
 	}
 }
 

@@ -1,10 +1,17 @@
 package discovery
 
 import (
+	"bufio"
+	"bytes"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/time/rate"
+	"google.golang.org/protobuf/encoding/protodelim"
 )
 
 // send has a peer send n messages, the i-th of which is taken when those before it were and the
@@ -69,4 +76,39 @@ func TestTurnsOfNobody(t *testing.T) {
 	if _, err := (&turn{limiter: rate.NewLimiter(0, 0)}).next(noon); err == nil {
 		t.Error("a message is taken of one who may ask nothing")
 	}
+}
+
+// A greedyStream is one whose other end reads whatever is written, at once.
+type greedyStream struct{ network.Stream }
+
+func (greedyStream) Conn() network.Conn               { return greedyConn{} }
+func (greedyStream) SetReadDeadline(time.Time) error  { return nil }
+func (greedyStream) SetWriteDeadline(time.Time) error { return nil }
+func (greedyStream) Write(p []byte) (int, error)      { return len(p), nil }
+
+type greedyConn struct{ network.Conn }
+
+func (greedyConn) RemotePeer() peer.ID { return "greedy" }
+
+// The server takes a message when its turn has come, not before.
+func TestServerWaitsForTheTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const seconds = 3
+		var questions bytes.Buffer
+		for range messageBurst + seconds*messageRate {
+			if _, err := protodelim.MarshalTo(&questions, message(pb.Message_PING, nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, in, turn := new(server), bufio.NewReader(&questions), &turn{limiter: rate.NewLimiter(messageRate, messageBurst)}
+		began := time.Now()
+		for questions.Len()+in.Buffered() > 0 {
+			if err := s.exchange(t.Context(), greedyStream{}, in, turn); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began).Round(time.Second); took != seconds*time.Second {
+			t.Errorf("what is to take %d s took %v", seconds, took)
+		}
+	})
 }
