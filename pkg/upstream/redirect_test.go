@@ -259,6 +259,7 @@ func TestCredentialStaysAtItsHost(t *testing.T) {
 		{"https://reg.example/v2/", []string{"https://reg.example.evil.example/other"}, false},
 		{"https://reg.example/v2/", []string{"//evil.example/other"}, false},
 		{"https://reg.example/v2/", []string{"https://cdn.example/x", "https://reg.example/v2/"}, false},
+		{"https://reg.example/v2/", []string{"https://cdn.example/x", "/y"}, false},
 		{"https://[::1]:5000/v2/", []string{"https://[::1]:5000/x"}, true},
 		{"https://[::1]:5000/v2/", []string{"https://[::2]:5000/x"}, false},
 	} {
