@@ -14,12 +14,13 @@ import (
 type Recorded struct {
 	PeerID     string `json:"peer_id"`
 	Chunks     int    `json:"chunks"`      // whole ones, whatever was in them
-	WrongBytes int64  `json:"wrong_bytes"` // bytes that are not the blob's
+	Chains     int    `json:"chains"`      // whatever their states were
+	WrongBytes int64  `json:"wrong_bytes"` // bytes that are not the blob's, or not its chain's
 	Complete   bool   `json:"complete"`    // it sent every chunk of every blob
 }
 
 // A Recorder is a member of its own, with its own network: it asks every other member for all
-// chunks of an image, and compares them with the truth.
+// chunks of an image, and compares them, and the chains that it gets, with the truth.
 type Recorder struct {
 	*Process
 

@@ -1,6 +1,6 @@
 // Command recorder is an honest member that has nothing and asks every other member for every
 // chunk of everything, as soon as the member says that it has it. It compares each byte
-// that comes with the truth, so it sees at the wire whether a node passes on what is wrong.
+// that comes, and each state of a chain, with the truth, so it sees at the wire whether a node passes on what is wrong.
 //
 //	recorder --secret FILE --listen MULTIADDR --bootstrap HOST:PORT,... --truth FOLDER --out FILE DIGEST ...
 //

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -27,34 +25,6 @@ const (
 	// meetEvery is how often sessions are opened that are not there, and reports written.
 	meetEvery = 250 * time.Millisecond
 )
-
-// A blobOf is one blob as it should be.
-type blobOf struct {
-	geometry blob.Geometry
-	bytes    []byte
-}
-
-// readTruth reads the blobs of the given digests.
-func readTruth(folder string, digests []string) (map[blob.Digest]blobOf, error) {
-	blobs := make(map[blob.Digest]blobOf)
-	for _, text := range digests {
-		d, err := blob.ParseDigest(text)
-		if err != nil {
-			return nil, err
-		}
-		hex := d.Hex()
-		content, err := os.ReadFile(filepath.Join(folder, hex[:2], hex, "data")) //nolint:gosec // the lab's own file
-		if err != nil {
-			return nil, err
-		}
-		g, err := blob.NewGeometry(blob.ByteCount(len(content)))
-		if err != nil {
-			return nil, err
-		}
-		blobs[d] = blobOf{g, content}
-	}
-	return blobs, nil
-}
 
 type key struct {
 	peer peer.ID
@@ -124,6 +94,16 @@ func (r *recorder) at(k key) *session {
 		r.sessions[k] = s
 	}
 	return s
+}
+
+// seenOf returns what was seen of a peer. Needs mu.
+func (r *recorder) seenOf(p peer.ID) *e2e.Recorded {
+	seen := r.seen[p]
+	if seen == nil {
+		seen = &e2e.Recorded{PeerID: p.String()}
+		r.seen[p] = seen
+	}
+	return seen
 }
 
 // meet opens sessions about every blob with every member.
@@ -207,6 +187,10 @@ func (r *recorder) Received(p peer.ID, d blob.Digest, m wire.Message) {
 		s.has.AddAll(m.Chunks)
 	case wire.Busy:
 		s.asking = false // until the next tick
+	case wire.Chain:
+		seen := r.seenOf(p)
+		seen.Chains++
+		seen.WrongBytes += r.blobs[d].wrongIn(m.Inner)
 	case wire.Ask:
 		_ = r.exchange.Send(p, d, wire.Busy(m)) // or nobody waits any more
 	}
@@ -214,46 +198,21 @@ func (r *recorder) Received(p peer.ID, d blob.Digest, m wire.Message) {
 
 // Chunk implements exchange.Handler.
 func (r *recorder) Chunk(p peer.ID, d blob.Digest, i blob.ChunkIndex, body io.Reader) error {
-	b, k := r.blobs[d], key{p, d}
-	at := b.geometry.Offset(i)
-	wrong, err := compare(body, b.bytes[at:at+b.geometry.Length(i)])
+	wrong, err := compare(body, r.blobs[d].chunk(i))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	seen := r.seen[p]
-	if seen == nil {
-		seen = &e2e.Recorded{PeerID: p.String()}
-		r.seen[p] = seen
-	}
+	seen := r.seenOf(p)
 	seen.WrongBytes += wrong
 	if err != nil {
 		return err
 	}
 	seen.Chunks++
+	k := key{p, d}
 	s := r.at(k)
 	s.got.Add(i)
 	s.asking = false
 	r.ask(k, s)
 	return nil
-}
-
-// compare counts the bytes of r that differ from the right ones.
-func compare(r io.Reader, right []byte) (wrong int64, err error) {
-	buffer := make([]byte, 32<<10)
-	for len(right) > 0 {
-		n, err := r.Read(buffer[:min(len(buffer), len(right))])
-		if !bytes.Equal(buffer[:n], right[:n]) {
-			for i := range n {
-				if buffer[i] != right[i] {
-					wrong++
-				}
-			}
-		}
-		right = right[n:]
-		if err != nil && len(right) > 0 {
-			return wrong, err
-		}
-	}
-	return wrong, nil
 }
 
 // report replaces the file with what was seen by now.
