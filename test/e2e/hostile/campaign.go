@@ -25,10 +25,12 @@ type campaign struct {
 	honest  []result
 	results []result // those that count, without the honest ones
 	since   int      // runs since the last honest one
+	measure func(liar.Mode, *result)
 }
 
 func newCampaign(opts options) *campaign {
 	c := &campaign{opts: opts, out: json.NewEncoder(os.Stdout)}
+	c.measure = c.runTrial
 	c.site = e2e.Site{
 		Dir: e2e.SandboxDir(), Tools: e2e.FindTools(opts.checkout, e2e.SandboxDir()),
 		Logs: filepath.Join(opts.checkout, "bin", "hostile-logs"), ShoalFlags: []string{"--log-level", "debug"},
@@ -76,7 +78,7 @@ func (c *campaign) try(mode liar.Mode, colluders, round int) error {
 				return err
 			}
 		}
-		r := result{Mode: mode.Name, Colluders: colluders, Round: round + try*c.opts.repeat}
+		r := result{Mode: mode.Name, Colluders: colluders, Round: round + try*c.opts.repeat, Retried: try}
 		c.measure(mode, &r)
 		c.since++
 		r.compare(c.honest)
@@ -130,8 +132,8 @@ func (c *campaign) tell(r result) error {
 	return c.out.Encode(r)
 }
 
-// measure makes one run in a new lab, and keeps its log where the lab keeps its own.
-func (c *campaign) measure(mode liar.Mode, r *result) {
+// runTrial makes one run in a new lab, and keeps its log where the lab keeps its own.
+func (c *campaign) runTrial(mode liar.Mode, r *result) {
 	var log strings.Builder
 	r.Broken = []string{} // never null in JSON
 	err := scope.Perform(r.name(), c.opts.within, &log, func(s *scope.Scope) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -58,6 +60,45 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// A run that was only late is made again, and says so; the last one counts.
+func TestRetries(t *testing.T) {
+	mode, err := liar.Find("drip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		seconds []float64 // of each run with a liar; the honest ones take 4
+		retried int
+		broken  bool
+	}{
+		"in time":     {[]float64{7}, 0, false},
+		"late once":   {[]float64{9, 7}, 1, false},
+		"late always": {[]float64{9, 9, 9}, 2, true},
+	} {
+		var out bytes.Buffer
+		camp, made := &campaign{opts: options{repeat: 1, retries: 2}, out: json.NewEncoder(&out)}, 0
+		camp.measure = func(m liar.Mode, r *result) {
+			r.Pulls, r.PullsOK, r.Seconds, r.EgressImages, r.Recorded = 5, 5, 4, 1, 1
+			if m.Name != honest {
+				r.Seconds, r.Quarantined, r.LiesTold = c.seconds[made], 1, 1
+				made++
+			}
+		}
+		if err := camp.try(mode, 1, 1); err != nil {
+			t.Fatal(err)
+		}
+		if len(camp.results) != 1 || made != len(c.seconds) {
+			t.Fatalf("%s: %d results of %d runs", name, len(camp.results), made)
+		}
+		if r := camp.results[0]; r.Retried != c.retried || len(r.Broken) > 0 != c.broken {
+			t.Errorf("%s: retried %d times, broken %q", name, r.Retried, r.Broken)
+		}
+		if told := fmt.Sprintf(`"retried":%d,`, c.retried); !strings.Contains(out.String(), told) {
+			t.Errorf("%s: no %s in\n%s", name, told, &out)
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	o, err := parse([]string{"--checkout", "../../..", "--modes", "drip,stall", "--colluders", "1,3"}, new(bytes.Buffer))
 	if err != nil || len(o.modes) != 2 || o.modes[1].Name != "stall" || !reflect.DeepEqual(o.colluders, []int{1, 3}) {
@@ -88,17 +129,20 @@ func TestHelp(t *testing.T) {
 			t.Errorf("the help does not tell of %s", m.Name)
 		}
 	}
+	if !strings.Contains(help.String(), `"retried"`) {
+		t.Error("the help does not tell of runs that are made again")
+	}
 }
 
 func TestTable(t *testing.T) {
 	r := good()
-	r.TimeRatio, r.EgressRatio, r.Broken = 1.5, 1.4, []string{"something"}
+	r.Retried, r.TimeRatio, r.EgressRatio, r.Broken = 2, 1.5, 1.4, []string{"something"}
 	var out strings.Builder
 	writeTable(&out, []result{{Mode: honest, Pulls: 6, PullsOK: 6, Seconds: 4, EgressImages: 1.04, Recorded: 1}}, []result{r})
 	want := `
-         MODE  LIARS  PULLS  SECONDS    TIME  EGRESS   RATIO  WRONG BYTES  QUARANTINED  CHUNK READS  LIES             BOUNDS
-       honest      0    6/6     4.00  0.00 x   1.040  0.00 x            0            0            0     0               held
-  wrong-bytes      2    4/4     6.00  1.50 x   1.500  1.40 x            0            2            0    10  BROKEN: something
+         MODE  LIARS  RETRIED  PULLS  SECONDS    TIME  EGRESS   RATIO  WRONG BYTES  QUARANTINED  CHUNK READS  LIES             BOUNDS
+       honest      0        0    6/6     4.00  0.00 x   1.040  0.00 x            0            0            0     0               held
+  wrong-bytes      2        2    4/4     6.00  1.50 x   1.500  1.40 x            0            2            0    10  BROKEN: something
 `
 	if got := "\n" + out.String(); !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s\nwant%s", got, want)

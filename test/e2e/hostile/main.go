@@ -14,6 +14,8 @@
 //	mode                what the liars do; "honest": nobody lies, which others are compared with
 //	colluders           how many nodes lie, all in the same way
 //	round               from 1; a run beyond --repeat was made because one before broke its time
+//	retried             how many runs of the same there were just before that took too long and broke
+//	                    nothing else: the campaign judges by the last one
 //	pulls, pulls_ok     of honest nodes, and how many ended with the right digests
 //	wrong_bytes_served  bytes that an honest node sent to the recorder and that are not the blob's
 //	seconds             of the slowest honest pull

@@ -137,6 +137,7 @@ pull, and times what the registry sends, where nobody lies; and whether the liar
 	flags.PrintDefaults()
 	_, _ = fmt.Fprint(w, `
 What a liar did: --modes NAME --colluders 1 --logs DIR, then DIR/NAME-1-1/n1-shoal.log and the others' logs.
-A busy machine makes everything slower: "load" in the JSON lines says how busy it was.
+A busy machine makes everything slower: "load" in the JSON lines says how busy it was. So a run that was only
+late is made again, up to --retries times, and the last one counts: "retried" and RETRIED say how often.
 `)
 }

@@ -18,6 +18,7 @@ type result struct {
 	Mode              string   `json:"mode"`
 	Colluders         int      `json:"colluders"`
 	Round             int      `json:"round"`
+	Retried           int      `json:"retried"`
 	Pulls             int      `json:"pulls"`
 	PullsOK           int      `json:"pulls_ok"`
 	WrongBytesServed  int64    `json:"wrong_bytes_served"`
