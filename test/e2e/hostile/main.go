@@ -6,7 +6,8 @@
 //	make hostile MODES=wrong-bytes,drip COLLUDERS=1,2 REPEAT=1 FLAGS="--logs DIR"
 //
 // One more member records what every node sends: it asks each for all chunks of all layers,
-// while the pulls run and after them, and compares each byte with the truth.
+// while the pulls run and after them, and compares each byte, and each chain that it
+// gets, with the truth.
 //
 // Standard output gets one JSON document a line for each run. Fields are added and never
 // change their meaning:
@@ -17,7 +18,8 @@
 //	retried             how many runs of the same there were just before that took too long and broke
 //	                    nothing else: the campaign judges by the last one
 //	pulls, pulls_ok     of honest nodes, and how many ended with the right digests
-//	wrong_bytes_served  bytes that an honest node sent to the recorder and that are not the blob's
+//	wrong_bytes_served  bytes that an honest node sent to the recorder and that are not the blob's, or
+//	                    not its chain's
 //	seconds             of the slowest honest pull
 //	time_ratio          seconds / those of the honest runs, whose median counts
 //	egress_images       what the registry sent to honest nodes of blobs, in images; what a liar
@@ -25,9 +27,13 @@
 //	egress_ratio        the same / that of the honest runs
 //	quarantined         liars that an honest node has in quarantine, by status and metrics
 //	honest_quarantined  honest members that an honest node has in quarantine: none, ever
+//	sentences           how often honest nodes put somebody into quarantine, by metrics: what is over, too
+//	unexplained         those that are more than liars explain, at each node: none, ever. A liar
+//	                    explains one, and another once its last one may have ended
 //	chunk_reads         reads of the registry of one chunk by honest nodes: audits are such
 //	lies_told           what the liars did, in whatever their mode counts
 //	recorded            chunks that honest nodes sent to the recorder
+//	chains              chains that they sent to it, unasked
 //	load                the machine's one minute load average at the end
 //	broken              which bounds the run broke, in words
 //	error               why it failed; the figures then mean nothing

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/shoal-project/shoal/scheduler"
 	"github.com/shoal-project/shoal/test/e2e/liar"
 )
 
@@ -28,9 +30,12 @@ type result struct {
 	EgressRatio       float64  `json:"egress_ratio"`
 	Quarantined       int      `json:"quarantined"`
 	HonestQuarantined int      `json:"honest_quarantined"`
+	Sentences         int      `json:"sentences"`
+	Unexplained       int      `json:"unexplained"`
 	ChunkReads        int      `json:"chunk_reads"`
 	LiesTold          int64    `json:"lies_told"`
 	Recorded          int      `json:"recorded"`
+	Chains            int      `json:"chains"`
 	Load              float64  `json:"load"`
 	Broken            []string `json:"broken"`
 	Error             string   `json:"error,omitempty"`
@@ -65,6 +70,9 @@ func (r *result) judge(bound liar.Bound, audits int) (late bool) {
 	if r.HonestQuarantined > 0 {
 		note("%d honest members are quarantined", r.HonestQuarantined)
 	}
+	if r.Unexplained > 0 {
+		note("%d quarantines at honest nodes are not for a liar, some of them may be over", r.Unexplained)
+	}
 	if r.EgressRatio > bound.Egress {
 		note("the registry sent %.2f times what it sends otherwise, at most %g", r.EgressRatio, bound.Egress)
 	}
@@ -85,6 +93,18 @@ func (r *result) judge(bound liar.Bound, audits int) (late bool) {
 		note("the slowest pull took %.2f times what it takes otherwise, at most %g", r.TimeRatio, bound.Time)
 	}
 	return late
+}
+
+// explained is how often a node may have put so many liars into quarantine while it ran for so long: nobody
+// is refused twice at once, and each time is twice as long (scheduler.Config).
+func explained(liars int, ran time.Duration) int {
+	policy := scheduler.Config{}.WithDefaults()
+	term, times := policy.QuarantineBase, 1
+	for ended := term; ended <= scheduler.Time(ran); ended += term {
+		times++
+		term = min(2*term, policy.QuarantineMax)
+	}
+	return liars * times
 }
 
 // ratio is a / b, and 0 where b is nothing.

@@ -37,6 +37,7 @@ type trial struct {
 	honest   []*e2e.Node
 	recorder *e2e.Recorder
 	ids      map[*e2e.Node]string // peer IDs
+	began    time.Time            // before the first honest daemon
 }
 
 // run has all nodes pull at the same moment, and checks what the honest ones got, served and found out.
@@ -83,6 +84,7 @@ func (t *trial) start(image e2e.Image) {
 	for _, n := range t.liars {
 		n.StartHostile(t.mode)
 	}
+	t.began = time.Now()
 	for _, n := range t.honest {
 		n.StartShoal()
 	}
@@ -171,16 +173,17 @@ func (t *trial) awaitRecords() {
 		if err != nil {
 			return err
 		}
-		wrong, chunks := int64(0), 0
+		wrong, chunks, chains := int64(0), 0, 0
 		for _, n := range t.honest {
 			record := seen[t.ids[n]]
 			wrong += record.WrongBytes
 			chunks += record.Chunks
+			chains += record.Chains
 			if !record.Complete {
 				err = fmt.Errorf("%s has sent it %d chunks", n.Name, record.Chunks)
 			}
 		}
-		t.result.WrongBytesServed, t.result.Recorded = wrong, chunks
+		t.result.WrongBytesServed, t.result.Recorded, t.result.Chains = wrong, chunks, chains
 		return err
 	})
 }
@@ -197,9 +200,10 @@ func (t *trial) awaitSentences() {
 	}
 }
 
-// countSentences counts the peers that honest nodes have in quarantine.
+// countSentences counts the peers that honest nodes have in quarantine, and how often they put one there.
 func (t *trial) countSentences() {
 	liars, others := make(map[string]bool), make(map[string]bool)
+	t.result.Sentences, t.result.Unexplained = 0, 0
 	for _, n := range t.honest {
 		accused := n.Daemon().MustStatus().Accused()
 		counted, err := n.Daemon().Quarantines()
@@ -209,6 +213,8 @@ func (t *trial) countSentences() {
 		if counted < len(accused) {
 			t.Errorf("%s has %q in quarantine, and its metrics count %d", n.Name, accused, counted)
 		}
+		t.result.Sentences += counted
+		t.result.Unexplained += max(0, counted-explained(len(t.liars), time.Since(t.began)))
 		for _, p := range accused {
 			if slices.ContainsFunc(t.liars, func(l *e2e.Node) bool { return t.ids[l] == p }) {
 				liars[p] = true
