@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	store "github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -49,19 +52,21 @@ func (n *Node) hashLayer(ctx context.Context, layer Layer) (err error) {
 	return nil
 }
 
-// Ingested is how many bytes of a layer containerd has of an ingest that is not complete; 0
-// where there is none.
-func (n *Node) Ingested(layer Layer) (int64, error) {
-	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(n.lab.t.Context(), criNamespace), patience)
-	defer cancel()
-	all, err := n.containerd.client.ContentStore().ListStatuses(ctx)
+// Ingested is what containerd keeps of a layer in an ingest that is not complete, whether containerd
+// runs or not; nothing where there is none.
+func (n *Node) Ingested(layer Layer) ([]byte, error) {
+	refs, err := filepath.Glob(filepath.Join(n.contentFolder(), "ingest", "*", "ref"))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	for _, s := range all {
-		if s.Ref == "layer-"+layer.Digest {
-			return s.Offset, nil
+	for _, name := range refs {
+		ref, err := os.ReadFile(name) //nolint:gosec // the lab's own file
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasSuffix(string(ref), "/layer-"+layer.Digest) {
+			return os.ReadFile(filepath.Join(filepath.Dir(name), "data"))
 		}
 	}
-	return 0, nil
+	return nil, nil
 }

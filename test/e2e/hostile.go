@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/test/e2e/liar"
 )
 
@@ -27,6 +29,15 @@ func (n *Node) StartHostile(mode liar.Mode) {
 // blobs is the folder in which the registry keeps every blob, as <ab>/<hex digest>/data.
 func (r *Registry) blobs() string {
 	return filepath.Join(r.lab.dir, "registry", "docker", "registry", "v2", "blobs", "sha256")
+}
+
+// Stored is the registry's own copy of a layer.
+func (r *Registry) Stored(layer Layer) ([]byte, error) {
+	d, err := blob.ParseDigest(layer.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(r.blobs(), d.Hex()[:2], d.Hex(), "data"))
 }
 
 // StopHostile stops a daemon that lies, and returns how many lies it told: none means that

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -11,7 +12,14 @@ import (
 // layer then stays, and the next pull goes on from it: so it must be right, or no pull of
 // that layer would ever succeed again (docs/containerd-facts.md, section 3).
 func TestPoisonedIngests(t *testing.T) {
-	mode, err := liar.Find("wrong-bytes")
+	for _, name := range []string{"wrong-bytes", "false-chain-fitting"} {
+		t.Run(name, func(t *testing.T) { checkIngests(t, name) })
+	}
+}
+
+func checkIngests(t *testing.T, name string) {
+	t.Helper()
+	mode, err := liar.Find(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,8 +27,8 @@ func TestPoisonedIngests(t *testing.T) {
 	hostile, node := lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly)
 	hostile.StartHostile(mode)
 	// Slow enough that one tenth can be told from the next.
-	hostile.Shape("20mbit", "")
-	lab.Registry.Shape("60mbit")
+	hostile.Shape("10mbit", "")
+	lab.Registry.Shape("30mbit")
 	ingests := 0
 	for tenth := range int64(10) {
 		if killInMidPull(t, lab, hostile, node, tenth) > 0 {
@@ -37,7 +45,7 @@ func TestPoisonedIngests(t *testing.T) {
 
 // killInMidPull kills the node's containerd when the node has so many tenths of a layer, and
 // pulls again. It returns how many bytes of the layer containerd had.
-func killInMidPull(t *testing.T, lab *Lab, hostile, node *Node, tenth int64) int64 {
+func killInMidPull(t *testing.T, lab *Lab, hostile, node *Node, tenth int64) int {
 	t.Helper()
 	image := lab.Registry.PushPlain(fmt.Sprintf("tenth-%d", tenth), 10*MiB)
 	layer := image.Layers[0]
@@ -52,14 +60,11 @@ func killInMidPull(t *testing.T, lab *Lab, hostile, node *Node, tenth int64) int
 		}
 		return atLeast(status.Have(layer.Digest), max(1, layer.Size*tenth/10))
 	})
-	ingested, err := node.Ingested(layer)
-	if err != nil {
-		t.Fatal(err)
-	}
 	node.KillContainerd()
 	if pull.Wait() == nil {
 		t.Fatalf("at %d tenths the pull was over before containerd could be killed", tenth)
 	}
+	ingested := rightIngest(t, lab, node, layer)
 	t.Logf("at %d tenths containerd had %d of %d bytes", tenth, ingested, layer.Size)
 	node.StartContainerd()
 	node.MustPull(image.Tagged)
@@ -69,4 +74,22 @@ func killInMidPull(t *testing.T, lab *Lab, hostile, node *Node, tenth int64) int
 		t.Errorf("the end of the daemon of %s: %v", node.Name, err)
 	}
 	return ingested
+}
+
+// rightIngest fails unless what the node's containerd keeps of the layer is how the layer begins. It
+// returns how many bytes that are.
+func rightIngest(t *testing.T, lab *Lab, node *Node, layer Layer) int {
+	t.Helper()
+	kept, err := node.Ingested(layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, err := lab.Registry.Stored(layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(right, kept) {
+		t.Errorf("containerd keeps %d bytes of layer %s that are not how it begins", len(kept), layer.Digest)
+	}
+	return len(kept)
 }
