@@ -22,7 +22,7 @@ var (
 )
 
 // LookAt reads containerd's configuration and the hosts.toml files that it leads to. It fails
-// when it cannot tell.
+// when it cannot tell. With ErrNoFolder the Look says what the configuration itself says.
 func LookAt(ctx context.Context, o Options) (_ Look, err error) {
 	n, err := Open(o)
 	if err != nil {
@@ -32,15 +32,17 @@ func LookAt(ctx context.Context, o Options) (_ Look, err error) {
 	if n.config.Missing && n.config.Path == "" {
 		return Look{}, ErrNoConfig
 	}
+	look := Look{DiscardsLayers: n.config.DiscardUnpackedLayers}
 	seen, err := n.seesFolders()
 	if err != nil {
 		return Look{}, err
 	}
 	if !seen {
-		return Look{}, ErrNoFolder
+		return look, ErrNoFolder
 	}
 	report, err := n.Check(ctx, CheckRequest{})
-	return Look{Effective: report.Effective, DiscardsLayers: n.config.DiscardUnpackedLayers}, err
+	look.Effective = report.Effective
+	return look, err
 }
 
 // seesFolders reports whether it can be told what containerd finds in its folders: one of them

@@ -135,7 +135,7 @@ func (n *node) lookAtConfig(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, containerd.ErrNoFolder):
 		r.layers = unknown
 	case look.DiscardsLayers:
 		r.layers = dropped

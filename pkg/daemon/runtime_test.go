@@ -215,6 +215,7 @@ func TestNothingIsKeptTwice(t *testing.T) {
 // drops layers, and on how long it has kept its own.
 func TestWhatIsKeptTwice(t *testing.T) {
 	const drops = "version = 3\n[plugins.'io.containerd.cri.v1.images']\ndiscard_unpacked_layers = true\n"
+	const elsewhere = "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/not/seen/certs.d'\n"
 	for name, c := range map[string]struct {
 		dedupe config.StoreDedupe
 		toml   string // containerd's configuration; empty: it cannot be seen
@@ -224,6 +225,7 @@ func TestWhatIsKeptTwice(t *testing.T) {
 		"off":                     {config.DedupeOff, "version = 3\n", 0, true},
 		"auto":                    {config.DedupeAuto, "version = 3\n", time.Hour, false},
 		"auto, layers dropped":    {config.DedupeAuto, drops, 0, true},
+		"auto, folders not seen":  {config.DedupeAuto, elsewhere, time.Hour, false},
 		"auto, nobody knows":      {config.DedupeAuto, "", time.Hour, true},
 		"nobody knows, long kept": {config.DedupeAuto, "", 0, false},
 	} {
