@@ -88,7 +88,7 @@ func (n *Node) startDaemon(program []string, flags ...string) {
 		argv = append(argv, "--p2p-bootstrap", contact)
 	}
 	d.Process = lab.Start(n.Name+"-shoal", n.netns(), argv...)
-	d.Await(d.ready)
+	d.Await(d.up)
 	var err error
 	if d.atStart, err = d.holds(lab.t.Context()); err != nil {
 		lab.t.Fatalf("counting what %s holds: %v", d.Name, err)
@@ -118,6 +118,21 @@ func (n *Node) RestartWith(secrets ...string) {
 	}
 	n.secrets = secrets
 	n.StartShoal()
+}
+
+// up reports whether every part of the daemon is there: what it holds is counted from then on.
+func (d *Daemon) up(ctx context.Context) error {
+	if err := d.ready(ctx); err != nil {
+		return err
+	}
+	if _, err := d.Status(); err != nil { //nolint:contextcheck // it has a limit of its own
+		return err
+	}
+	answer, err := d.node.get(ctx, "http://"+mirrorAddress+"/v2/", nil)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
 }
 
 func (d *Daemon) ready(ctx context.Context) error {
