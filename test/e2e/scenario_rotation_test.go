@@ -29,11 +29,7 @@ func TestSecretRotation(t *testing.T) {
 			AwaitMembers(nodes...)
 			pulls.more(t, 1)
 		}
-		before := fromPeers(nodes)
-		pulls.more(t, 2)
-		if after := fromPeers(nodes); after <= before {
-			t.Errorf("with %v nothing came from peers", secrets)
-		}
+		checkThroughShoal(t, lab, nodes, func() { pulls.more(t, 2) })
 	}
 	ended := pulls.end()
 	t.Logf("%d pulls went well", ended)
@@ -46,12 +42,31 @@ func TestSecretRotation(t *testing.T) {
 	}
 }
 
-func fromPeers(nodes []*Node) int64 {
-	var sum int64
-	for _, n := range nodes {
-		sum += n.Daemon().MustStatus().Traffic.FromPeers
+// checkThroughShoal fails unless all that the nodes pull meanwhile comes through Shoal, and some of it from
+// peers: containerd goes on with the registry where a pull of Shoal's fails, and nobody would see it.
+func checkThroughShoal(t *testing.T, lab *Lab, nodes []*Node, pull func()) {
+	t.Helper()
+	toClients := make([]int64, len(nodes))
+	var fromPeers int64
+	for i, n := range nodes {
+		traffic := n.Daemon().MustStatus().Traffic
+		toClients[i], fromPeers = traffic.ToClients, fromPeers-traffic.FromPeers
 	}
-	return sum
+	past := len(lab.Registry.Requests(Blobs, byContainerd))
+	pull()
+	for i, n := range nodes {
+		traffic := n.Daemon().MustStatus().Traffic
+		fromPeers += traffic.FromPeers
+		if traffic.ToClients <= toClients[i] {
+			t.Errorf("with %v Shoal gave the containerd of %s nothing", n.secrets, n.Name)
+		}
+	}
+	if fromPeers <= 0 { // in all: whoever is ahead of the others reads what none of them has
+		t.Errorf("with %v nothing came from peers", nodes[0].secrets)
+	}
+	if around := lab.Registry.Requests(Blobs, byContainerd)[past:]; len(around) > 0 {
+		t.Errorf("containerd went around Shoal: %+v", around)
+	}
 }
 
 // A pullStream pulls image after image on every node until it is ended.
