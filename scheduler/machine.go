@@ -37,6 +37,7 @@ func New(cfg Config) *Machine {
 		swarms:  map[blob.Digest]*swarm{},
 		clients: map[blob.Digest]int{},
 		banned:  map[PeerID]*sentence{},
+		uploads: uploads{since: map[upload]Time{}},
 	}
 }
 
@@ -136,7 +137,7 @@ func (m *Machine) stepChunk(ev Event) {
 
 // Deadline is when the Machine wants to be Ticked, if no event comes before.
 func (m *Machine) Deadline() (Time, bool) {
-	at := never
+	at := m.placeFree()
 	for _, s := range m.order {
 		at = min(at, s.wake)
 	}

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/shoal-project/shoal/pkg/blob"
@@ -13,12 +14,16 @@ type upload struct {
 	chunk blob.ChunkIndex
 }
 
+// MaxStuck bounds the uploads beyond Config.Uploads: those that nobody takes in hold no place.
+const MaxStuck = 64
+
 // uploads are the asks of peers over all blobs: a few are served at a time, the others
 // wait in the order in which they came.
 type uploads struct {
 	active, queue []upload
-	endedAt       Time // when one last ended, or the queue was last empty
-	each          Time // between two that end while others wait, smoothed
+	since         map[upload]Time // the active ones
+	endedAt       Time            // when one last ended, or the queue was last empty
+	each          Time            // between two that end while others wait, smoothed
 }
 
 func (u *uploads) unqueue(x upload) {
@@ -31,6 +36,7 @@ func (u *uploads) end(x upload, now Time) {
 		return
 	}
 	u.active = slices.Delete(u.active, at, at+1)
+	delete(u.since, x)
 	if len(u.queue) > 0 {
 		u.each = smooth(u.each, now-u.endedAt)
 	}
@@ -41,15 +47,17 @@ func (u *uploads) end(x upload, now Time) {
 func (u *uploads) backlog() Time { return Time(len(u.queue)) * u.each }
 
 func (u *uploads) dropBlob(d blob.Digest) {
-	gone := func(x upload) bool { return x.blob == d }
+	u.drop(func(x upload) bool { return x.blob == d })
+}
+
+func (u *uploads) drop(gone func(upload) bool) {
 	u.active = slices.DeleteFunc(u.active, gone)
 	u.queue = slices.DeleteFunc(u.queue, gone)
+	maps.DeleteFunc(u.since, func(x upload, _ Time) bool { return gone(x) })
 }
 
 func (u *uploads) dropPeer(d blob.Digest, id PeerID) {
-	gone := func(x upload) bool { return x.blob == d && x.peer == id }
-	u.active = slices.DeleteFunc(u.active, gone)
-	u.queue = slices.DeleteFunc(u.queue, gone)
+	u.drop(func(x upload) bool { return x.blob == d && x.peer == id })
 }
 
 func (u *uploads) ofBlob(d blob.Digest) int {
@@ -127,17 +135,58 @@ func (m *Machine) makeWay(ask upload) bool {
 // come first; see turn.
 func (m *Machine) startUploads() {
 	u := &m.uploads
-	for len(u.queue) > 0 && len(u.active) < m.cfg.Uploads {
+	for len(u.queue) > 0 && m.moving() < m.cfg.Uploads && len(u.active) < m.cfg.Uploads+MaxStuck {
 		at := m.nextUpload()
 		x := u.queue[at]
 		u.queue = slices.Delete(u.queue, at, at+1)
-		if s := m.swarms[x.blob]; s == nil || !s.servable.Has(x.chunk) { // lost since it was asked for
+		if s := m.swarms[x.blob]; s == nil || !s.servable.Has(x.chunk) || m.takesNothing(x.peer) { // lost since it was asked for
 			m.do(RefuseBusy{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 			continue
 		}
 		u.active = append(u.active, x)
+		u.since[x] = m.now
 		m.do(Serve{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 	}
+}
+
+// stuckAt is when an upload that has not ended holds no place any more: whoever asks for
+// everything and takes nothing in must not keep a node from serving others.
+func (m *Machine) stuckAt(x upload) Time {
+	at := m.uploads.since[x] + m.cfg.Patience
+	if s := m.swarms[x.blob]; s != nil {
+		at += s.slowChunk()
+	}
+	return at
+}
+
+// moving is how many uploads hold a place.
+func (m *Machine) moving() int {
+	n := 0
+	for _, x := range m.uploads.active {
+		if m.now < m.stuckAt(x) {
+			n++
+		}
+	}
+	return n
+}
+
+// takesNothing reports whether a peer lets an upload stand still: it gets no other one meanwhile.
+func (m *Machine) takesNothing(id PeerID) bool {
+	return slices.ContainsFunc(m.uploads.active, func(x upload) bool { return x.peer == id && m.now >= m.stuckAt(x) })
+}
+
+// placeFree is when the next upload that stands still loses its place to one that waits.
+func (m *Machine) placeFree() Time {
+	at := never
+	if len(m.uploads.queue) == 0 {
+		return at
+	}
+	for _, x := range m.uploads.active {
+		if stuck := m.stuckAt(x); stuck > m.now {
+			at = min(at, stuck)
+		}
+	}
+	return at
 }
 
 // nextUpload is the place in the queue of the ask to be served now.

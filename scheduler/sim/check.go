@@ -20,7 +20,7 @@ const (
 func limitsOf(c scheduler.Config) limits {
 	c = c.WithDefaults()
 	return limits{
-		uploads: c.Uploads, waits: c.UploadQueue + c.Uploads, asks: c.AsksMax, asksPerPeer: c.AsksPerPeer,
+		uploads: c.Uploads + scheduler.MaxStuck, waits: c.UploadQueue + c.Uploads + scheduler.MaxStuck, asks: c.AsksMax, asksPerPeer: c.AsksPerPeer,
 		asksAll: c.AsksAll, reads: c.Reads + beside, readsAll: c.ReadsAll, audits: maxAudits, checks: c.Hashers, sessions: 2 * c.Neighbours,
 	}
 }

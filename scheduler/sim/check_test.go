@@ -174,8 +174,8 @@ func TestLimits(t *testing.T) {
 		want  string
 		under func(st *stage)
 	}{
-		{"3 uploads at a time", func(st *stage) { st.a.uploads = 3 }},
-		{"lets 67 asks wait", func(st *stage) { st.a.waits = 67 }},
+		{"67 uploads at a time", func(st *stage) { st.a.uploads = 67 }},
+		{"lets 131 asks wait", func(st *stage) { st.a.waits = 131 }},
 		{"17 asks", func(st *stage) { st.d.asks = 17 }},
 		{"3 reads", func(st *stage) { st.read(1, 0, 1); st.read(2, 1, 1); st.read(3, 2, 1) }},
 		{"9 audits", func(st *stage) {
