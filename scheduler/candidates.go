@@ -24,9 +24,12 @@ func newCandidate(d blob.Digest, id PeerID) candidate {
 type candidates struct {
 	list []candidate
 	at   map[PeerID]int // where in list
+	from map[PeerID]int // how many of them each peer named
 }
 
-func newCandidates() candidates { return candidates{at: map[PeerID]int{}} }
+func newCandidates() candidates {
+	return candidates{at: map[PeerID]int{}, from: map[PeerID]int{}}
+}
 
 func (c *candidates) has(id PeerID) bool {
 	_, here := c.at[id]
@@ -36,6 +39,7 @@ func (c *candidates) has(id PeerID) bool {
 func (c *candidates) add(x candidate) {
 	c.at[x.id] = len(c.list)
 	c.list = append(c.list, x)
+	c.from[x.teller]++
 }
 
 func (c *candidates) drop(id PeerID) {
@@ -48,6 +52,11 @@ func (c *candidates) drop(id PeerID) {
 func (c *candidates) take(at int) {
 	last := len(c.list) - 1
 	delete(c.at, c.list[at].id)
+	if teller := c.list[at].teller; c.from[teller] > 1 {
+		c.from[teller]--
+	} else {
+		delete(c.from, teller)
+	}
 	if at < last {
 		c.list[at] = c.list[last]
 		c.at[c.list[at].id] = at

@@ -56,3 +56,25 @@ func TestNamesAreBounded(t *testing.T) {
 		t.Errorf("of one peer whose names cannot be reached %d are tried, want %d", got, boast-1+connecting)
 	}
 }
+
+// One peer's names are a part of those that are remembered, so that they leave room for others'.
+func TestOnePeersNamesLeaveRoom(t *testing.T) {
+	const once, connecting = 64, 16
+	d := blob.Digest{1}
+	m := scheduler.New(scheduler.Config{Self: "me"})
+	m.Step(0, scheduler.MembersCounted{Members: 10_000})
+	m.Step(0, scheduler.DownloadStarted{Blob: d, Size: blob.GiB})
+	m.Step(0, scheduler.PeerJoined{Blob: d, Peer: "liar"})
+	for i := range 100 {
+		names := make([]scheduler.PeerID, once)
+		for j := range names {
+			names[j] = scheduler.PeerID(fmt.Sprintf("nobody %d.%d", i, j))
+		}
+		m.Step(0, scheduler.PeersTold{Blob: d, Peer: "liar", Peers: names})
+	}
+	for _, v := range m.Blobs() {
+		if v.Candidates > once {
+			t.Errorf("%d candidates, want at most %d beside %d that are dialled", v.Candidates, once, connecting)
+		}
+	}
+}

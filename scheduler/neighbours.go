@@ -5,6 +5,7 @@ const (
 	maxKnown      = 1024 // candidates kept for one blob
 	maxShunned    = 1024
 	maxTold       = 64  // peers taken from one message
+	maxFromOne    = 64  // candidates that one peer named
 	maxPeerID     = 128 // bytes
 	maxConnecting = 16  // sessions being opened for one blob
 
@@ -155,6 +156,7 @@ func (m *Machine) learn(s *swarm, teller PeerID, ids []PeerID) {
 		switch {
 		case id == "" || len(id) > maxPeerID || id == m.cfg.Self || connecting || s.peers[id] != nil:
 		case h.avoid[id] > m.now || m.refused(id) || h.known.has(id):
+		case teller != "" && h.known.from[teller] >= maxFromOne: // others may name it
 		default:
 			if len(h.known.list) >= maxKnown { // somebody may have filled it with names that do not exist
 				h.known.take(m.random.IntN(len(h.known.list)))
