@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,7 +66,11 @@ func (n *Node) Ingested(layer Layer) ([]byte, error) {
 			return nil, err
 		}
 		if strings.HasSuffix(string(ref), "/layer-"+layer.Digest) {
-			return os.ReadFile(filepath.Join(filepath.Dir(name), "data"))
+			data, err := os.ReadFile(filepath.Join(filepath.Dir(name), "data"))
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, nil // killed before it made the file
+			}
+			return data, err
 		}
 	}
 	return nil, nil
