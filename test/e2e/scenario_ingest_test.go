@@ -60,7 +60,9 @@ func killInMidPull(t *testing.T, lab *Lab, hostile, node *Node, try int) int {
 		if err != nil {
 			return err
 		}
-		return atLeast(status.Have(layer.Digest), max(1, layer.Size*tenth/10))
+		// Not earlier: a containerd that is killed while it prepares the layer's snapshot may leave a folder
+		// behind that fails its own next pull.
+		return atLeast(status.Have(layer.Digest), max(layer.Size/20, layer.Size*tenth/10))
 	})
 	node.KillContainerd()
 	if pull.Wait() == nil {
