@@ -66,9 +66,8 @@ func (p *proof) dropWaiting(id PeerID) {
 func (m *Machine) chainArrived(s *swarm, from PeerID) {
 	p := &s.proof
 	if q := s.peers[from]; q != nil && q.doubted && !p.refuted[from] {
-		if q.doubted = false; q.counts() {
-			m.cover(s, q)
-		}
+		q.doubted = false
+		m.cover(s, q)
 	}
 	if p.refuted[from] || p.has && p.supplier == from || slices.Contains(p.waiting, from) || m.refused(from) {
 		return
@@ -86,9 +85,7 @@ func (m *Machine) doubt(s *swarm) {
 	}
 	for _, p := range s.sorted {
 		if p.seeder() && !p.doubted && m.due(s, p.seederAt+chainDue) {
-			if p.counts() {
-				m.uncover(s, p)
-			}
+			m.uncover(s, p)
 			p.doubted, s.dirty = true, true
 		}
 	}

@@ -72,10 +72,11 @@ func (m *Machine) yieldTo(s *swarm, p *peer, x Span) {
 			continue
 		}
 		switch {
-		case x.First > r.next && p.cuts < maxCuts:
-			p.cuts++
-			s.cutRead(r, x.First)
 		case x.First > r.next:
+			if p.cuts < maxCuts {
+				p.cuts++
+				s.cutRead(r, x.First)
+			}
 		case s.before(p, s.runOf(x.First)):
 			m.cancelRead(s, r)
 		}

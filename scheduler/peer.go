@@ -143,9 +143,7 @@ func (m *Machine) forget(s *swarm, p *peer) {
 			s.closeAsk(a)
 		}
 	}
-	if p.counts() {
-		m.uncover(s, p)
-	}
+	m.uncover(s, p)
 	if len(p.reads) > 0 {
 		s.up.idleSince = m.now // whoever reads that instead: not all at once
 	}
@@ -220,11 +218,11 @@ func (m *Machine) addHolder(s *swarm, i blob.ChunkIndex) {
 // counts reports whether what a peer says that it holds is relied on.
 func (p *peer) counts() bool { return !p.discounted && !p.doubted }
 
-// uncover takes a peer off the holders of what it has. What only it had is anybody's to read, but
-// not everybody's at once.
+// uncover takes a peer that counted off the holders of what it has. What only it had is anybody's to
+// read, but not everybody's at once.
 func (m *Machine) uncover(s *swarm, p *peer) {
 	s.order.stale = true
-	if s.proven {
+	if s.proven || !p.counts() {
 		return
 	}
 	for i := range p.has.All() {
@@ -235,8 +233,11 @@ func (m *Machine) uncover(s *swarm, p *peer) {
 	}
 }
 
-// cover puts a peer among the holders of what it has.
+// cover puts a peer among the holders of what it has, if it counts again.
 func (m *Machine) cover(s *swarm, p *peer) {
+	if !p.counts() {
+		return
+	}
 	s.order.stale = true
 	for i := range p.has.All() {
 		m.addHolder(s, i)
@@ -249,9 +250,7 @@ func (m *Machine) discount(s *swarm, p *peer) {
 	if p.discounted || s.proven {
 		return
 	}
-	if p.counts() {
-		m.uncover(s, p)
-	}
+	m.uncover(s, p)
 	p.discounted = true
 	p.owed = 1 << min(p.discounts, maxDiscounts)
 	p.discounts++
@@ -264,7 +263,5 @@ func (m *Machine) delivered(s *swarm, p *peer) {
 		return
 	}
 	p.discounted = false
-	if p.counts() {
-		m.cover(s, p)
-	}
+	m.cover(s, p)
 }

@@ -96,8 +96,9 @@ func (m *Machine) read(s *swarm) {
 				m.cancelRead(s, r)
 			}
 		}
+		return
 	}
-	if !s.up.usable() || s.missing == 0 {
+	if !s.up.usable() {
 		return
 	}
 	if m.now < s.up.retryAt {

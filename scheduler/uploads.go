@@ -139,7 +139,8 @@ func (m *Machine) startUploads() {
 		at := m.nextUpload()
 		x := u.queue[at]
 		u.queue = slices.Delete(u.queue, at, at+1)
-		if s := m.swarms[x.blob]; s == nil || !s.servable.Has(x.chunk) || m.takesNothing(x.peer) { // lost since it was asked for
+		// The chunk may be lost since it was asked for.
+		if s := m.swarms[x.blob]; s == nil || !s.servable.Has(x.chunk) || m.takesNothing(x.peer) {
 			m.do(RefuseBusy{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 			continue
 		}

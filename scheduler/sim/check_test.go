@@ -80,6 +80,20 @@ func (st *stage) ask(chunks ...blob.ChunkIndex) {
 	}
 }
 
+// asked has the second node ask for chunks, which the first has and it knows of, and returns its
+// session when the asks have come.
+func (st *stage) asked(chunks ...blob.ChunkIndex) *session {
+	b := st.b.disks[0].session(st.a)
+	for _, i := range chunks {
+		b.has.Add(i)
+	}
+	for _, i := range chunks {
+		st.b.perform(scheduler.AskPeer{Blob: st.blob, Peer: st.a.id, Chunk: i})
+	}
+	st.until(millisecond)
+	return b
+}
+
 func (st *stage) serve(chunks ...blob.ChunkIndex) {
 	for _, i := range chunks {
 		st.a.perform(scheduler.Serve{Blob: st.blob, Peer: st.b.id, Chunk: i})

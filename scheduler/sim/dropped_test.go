@@ -1,11 +1,6 @@
 package sim
 
-import (
-	"testing"
-
-	"github.com/shoal-project/shoal/pkg/blob"
-	"github.com/shoal-project/shoal/scheduler"
-)
+import "testing"
 
 // TestDroppedChunkIsNotSent: a chunk that is dropped before its turn is answered with busy, and one
 // that is dropped or replaced on its way ends the session.
@@ -24,13 +19,7 @@ func TestDroppedChunkIsNotSent(t *testing.T) {
 			var l listener
 			st := newStage(t, l.listen)
 			st.d.write(2, 0, fromRegistry)
-			b := st.b.disks[0].session(st.a)
-			b.has.Add(0)
-			b.has.Add(2)
-			for _, i := range []blob.ChunkIndex{0, 2} {
-				st.b.perform(scheduler.AskPeer{Blob: st.blob, Peer: st.a.id, Chunk: i})
-			}
-			st.until(millisecond)
+			st.asked(0, 2)
 			st.serve(0, 2)
 			st.until(2 * millisecond)
 			c.does(st.d)

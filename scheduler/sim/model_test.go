@@ -60,13 +60,7 @@ func TestChunkTakesItsTime(t *testing.T) {
 	var l listener
 	st := newStage(t, l.listen, func(c *Config) { c.Nodes[0].Up, c.Nodes[1].Down = 1<<20, 1<<19 })
 	st.d.write(2, 0, fromRegistry)
-	b := st.b.disks[0].session(st.a)
-	b.has.Add(0)
-	b.has.Add(2)
-	for _, i := range []blob.ChunkIndex{0, 2} {
-		st.b.perform(scheduler.AskPeer{Blob: st.blob, Peer: st.a.id, Chunk: i})
-	}
-	st.until(millisecond)
+	st.asked(0, 2)
 	st.serve(0, 2)
 	st.until(10 * second)
 	mustHear(t, &l, st.a, "PeerAsked", "0.000500s", "0.000500s")
@@ -83,13 +77,7 @@ func TestCancelInTime(t *testing.T) {
 	var l listener
 	st := newStage(t, l.listen)
 	st.d.write(2, 0, fromRegistry)
-	b := st.b.disks[0].session(st.a)
-	b.has.Add(0)
-	b.has.Add(2)
-	for _, i := range []blob.ChunkIndex{0, 2} {
-		st.b.perform(scheduler.AskPeer{Blob: st.blob, Peer: st.a.id, Chunk: i})
-	}
-	st.until(millisecond)
+	b := st.asked(0, 2)
 	st.serve(0, 2)
 	for _, i := range []blob.ChunkIndex{0, 2} {
 		st.b.perform(scheduler.CancelAsk{Blob: st.blob, Peer: st.a.id, Chunk: i})
