@@ -41,11 +41,11 @@ type prefix struct {
 }
 
 const (
-	// MaxChains bounds the chains of one blob that are remembered: liars have theirs before
-	// anybody has a true one, and many of them must not leave it no room.
-	MaxChains = 32
-	// maxRefuted bounds how many suppliers may turn out wrong before chains are not tried any more.
-	maxRefuted = 64
+	// MaxChains bounds the chains of one blob that the Machine and its shell remember: liars have
+	// theirs before anybody has a true one, and many of them must not leave it no room.
+	MaxChains = 16
+	// MaxRefuted bounds how many suppliers may turn out wrong before chains are not tried any more.
+	MaxRefuted = 64
 	// maxBroken is how many links of one chain may fail without an audit before it is
 	// not believed any more, if they are many of all that were checked and as many peers sent them.
 	maxBroken = 3
@@ -72,7 +72,7 @@ func (m *Machine) chainArrived(s *swarm, from PeerID) {
 	if p.refuted[from] || p.has && p.supplier == from || slices.Contains(p.waiting, from) || m.refused(from) {
 		return
 	}
-	if len(p.waiting)+1 >= MaxChains || len(p.refuted) >= maxRefuted {
+	if len(p.waiting)+1 >= MaxChains || len(p.refuted) >= MaxRefuted {
 		return
 	}
 	p.waiting = append(p.waiting, from)

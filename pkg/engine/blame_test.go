@@ -181,12 +181,12 @@ func TestVerdictOfAnEndedDownloadIsNotReported(t *testing.T) {
 func TestClaimsAreBoundedAndStay(t *testing.T) {
 	e, d, content := idleEngine(t)
 	inner := chainOf(t, d, content)
-	names := make([]string, maxClaims+4)
+	names := make([]string, scheduler.MaxChains+4)
 	for i := range names {
 		names[i] = fmt.Sprintf("peer %02d", i)
 		e.chainArrived(scheduler.PeerID(names[i]), d.digest, wire.Chain{Inner: inner})
 	}
-	if got := len(e.inbox); got != maxClaims {
+	if got := len(e.inbox); got != scheduler.MaxChains {
 		t.Errorf("%d chains were reported", got)
 	}
 	other := bytes.Clone(inner[0][:])

@@ -5,14 +5,8 @@ import (
 	"github.com/shoal-project/shoal/scheduler"
 )
 
-// maxClaims bounds the claimed chains kept for one blob: twice what the Machine
-// considers, which does not say when it passes one over.
-const maxClaims = 16
-
-// maxRefuted bounds the suppliers remembered whose chains turned out wrong.
-const maxRefuted = 64
-
-// claims are the chains that peers supplied for one blob. A chain stays as it came until
+// claims are the chains that peers supplied for one blob: as many as the Machine considers, which
+// does not say when it passes one over. A chain stays as it came until
 // it is dropped: links must not be checked under two chains of one supplier. The zero
 // value is ready; the download's mu guards it.
 type claims struct {
@@ -27,7 +21,7 @@ type claim struct {
 
 // add keeps a peer's first chain and reports whether it did.
 func (c *claims) add(from scheduler.PeerID, supplied chain.Chain) bool {
-	if c.kept[from] != nil || c.refuted[from] || len(c.kept) >= maxClaims || len(c.refuted) >= maxRefuted {
+	if c.kept[from] != nil || c.refuted[from] || len(c.kept) >= scheduler.MaxChains || len(c.refuted) >= scheduler.MaxRefuted {
 		return false
 	}
 	if c.kept == nil {

@@ -137,15 +137,10 @@ func (m chainMessage) happen(w *world) {
 	}
 }
 
-// The engine keeps so many claimed chains and refuted suppliers for one blob.
-const (
-	maxClaims  = 16
-	maxRefuted = 64
-)
-
 // keepClaim keeps a peer's first chain and reports whether it did.
 func (d *disk) keepClaim(from *node, c *chain) bool {
-	if d.claims[from.number] != nil || d.refuted[from.number] || len(d.claims) >= maxClaims || len(d.refuted) >= maxRefuted {
+	if d.claims[from.number] != nil || d.refuted[from.number] ||
+		len(d.claims) >= scheduler.MaxChains || len(d.refuted) >= scheduler.MaxRefuted {
 		return false
 	}
 	d.claims[from.number] = c
