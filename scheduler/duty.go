@@ -15,7 +15,7 @@ type run struct {
 
 // The widest runs are eight chunks, but between these two lengths.
 const (
-	minRun = 4 * blob.MiB
+	minRun = 2 * blob.MiB
 	maxRun = 16 * blob.MiB
 )
 

@@ -22,8 +22,10 @@ const (
 	lineWindow = 128
 	// lineLeast is how many chunks make a line worth its length.
 	lineLeast = 16
-	// lapLength is how many chunks one must have come before others are compared with it.
-	lapLength = 32
+	// lapLeast and lapBytes are how far one must have come before others are compared with it, in
+	// chunks and in bytes. Small chunks come in bursts, of which a few say nothing.
+	lapLeast = 32
+	lapBytes = 16 * blob.MiB
 	// skipFor is how long a slow peer is passed over.
 	skipFor = 10 * second
 	// chainDue is how long a seeder may take to send its chain before it is asked like others.
@@ -51,7 +53,7 @@ func (m *Machine) alongLine(s *swarm, each int) (blob.ChunkIndex, *peer) {
 		if p.between > 0 {
 			break
 		}
-		if !m.askable(p, each) {
+		if !m.askable(p, m.cfg.AsksPerPeer) { // of many who have something it is one that is asked
 			continue
 		}
 		if i := s.tailMost(p, low); i >= 0 {
@@ -122,11 +124,11 @@ func (m *Machine) compareLaps(s *swarm) {
 		if m.crawls(s, its) {
 			m.passOver(s, first)
 		}
-	case its >= lapLength:
+	case its >= s.lapLength():
 		if slower(own, its) {
 			m.passOver(s, first)
 		}
-	case fastest >= lapLength:
+	case fastest >= s.lapLength():
 		if slower(its, fastest) {
 			m.passOver(s, first)
 		}
@@ -137,6 +139,11 @@ func (m *Machine) compareLaps(s *swarm) {
 	for _, p := range s.sorted {
 		p.lapFrom = p.suffix
 	}
+}
+
+// lapLength is how many chunks one must have come before others are compared with it.
+func (s *swarm) lapLength() blob.ChunkIndex {
+	return max(lapLeast, blob.ChunkIndex(lapBytes/s.geometry.ChunkSize()))
 }
 
 // lap is how many chunks a member of the line has come in this lap.

@@ -20,7 +20,7 @@ const (
 
 // Bounds of the geometry. A chunk is the unit of exchange and of proof.
 const (
-	MinChunk = 256 * KiB
+	MinChunk = 128 * KiB
 	MaxChunk = 4 * MiB
 	// MaxSize is the largest blob that Shoal exchanges: 65,536 chunks.
 	MaxSize = 256 * GiB
