@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 
@@ -78,17 +79,34 @@ func (m *Machine) chainArrived(s *swarm, from PeerID) {
 	p.waiting = append(p.waiting, from)
 }
 
-// doubt passes over seeders without a chain: whoever has the whole blob has one.
+// doubt passes over seeders without a chain: whoever has the whole blob has one. And it relies on
+// nobody who hoards: what is held by one is as soon read from upstream by all.
 func (m *Machine) doubt(s *swarm) {
 	if s.proof.has || len(s.proof.waiting) > 0 || !s.up.usable() {
 		return
 	}
 	for _, p := range s.sorted {
-		if p.seeder() && !p.doubted && m.due(s, p.seederAt+chainDue) {
-			m.uncover(s, p)
-			p.doubted, s.dirty = true, true
+		switch {
+		case p.seeder():
+			if !p.doubted && m.due(s, p.seederAt+chainDue) {
+				m.uncover(s, p)
+				p.doubted, s.dirty = true, true
+			}
+		case !p.hoards && m.muchForOne(s, p):
+			if p.muchAt = cmp.Or(p.muchAt, m.now); m.due(s, p.muchAt+chainDue) {
+				m.uncover(s, p)
+				p.hoards, s.dirty = true, true
+			}
 		}
 	}
+}
+
+// muchForOne reports whether a peer says that it has more than one of several members, who read
+// together, is likely to have before there is a chain. Who began alone has so much too; it is
+// asked like others, but its uplink is one.
+func (m *Machine) muchForOne(s *swarm, p *peer) bool {
+	const several = 3
+	return len(s.sorted) >= several && p.count > max(s.n/2, s.widestRun())
 }
 
 // adopt takes the chain that waits longest as the one that links are checked under.
@@ -98,6 +116,12 @@ func (m *Machine) adopt(s *swarm) {
 		p.supplier, p.has = p.waiting[0], true
 		p.waiting = p.waiting[1:]
 		s.asks.lap.at = m.now
+		for _, q := range s.sorted { // what is handed on now can be checked at once
+			if q.hoards {
+				q.hoards = false
+				m.cover(s, q)
+			}
+		}
 	}
 }
 

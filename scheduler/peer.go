@@ -41,6 +41,7 @@ type peer struct {
 	refusals int   // busy answers in a row
 
 	seederAt  Time // since when it says that it has all
+	muchAt    Time // since when it says that it has much for one
 	chainSent bool
 	toldAt    Time // of peer exchange
 	toldUpTo  int  // joins that it was told of
@@ -216,7 +217,7 @@ func (m *Machine) addHolder(s *swarm, i blob.ChunkIndex) {
 }
 
 // counts reports whether what a peer says that it holds is relied on.
-func (p *peer) counts() bool { return !p.discounted && !p.doubted }
+func (p *peer) counts() bool { return !p.discounted && !p.doubted && !p.hoards }
 
 // uncover takes a peer that counted off the holders of what it has. What only it had is anybody's to
 // read, but not everybody's at once.

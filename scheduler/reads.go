@@ -37,8 +37,13 @@ type upstream struct {
 	dripAt    Time           // the next time is not before
 }
 
-// maxRescuePace is how many times faster than at first rescues may follow each other.
-const maxRescuePace = 8
+const (
+	// maxRescuePace is how many times faster than at first rescues may follow each other.
+	maxRescuePace = 8
+	// refusedWait is how long a node goes without where everybody whom it asks is busy. One who is
+	// silent may be about to deliver; there nobody is.
+	refusedWait = second
+)
 
 func newUpstream(known bool, now Time) upstream {
 	return upstream{known: known, failing: never, idleSince: now, shareFrom: never, dripAt: now}
@@ -255,7 +260,11 @@ func (m *Machine) rescue(s *swarm) {
 	if s.up.busy() > 0 || s.missing == 0 || !m.roomToRead(s) {
 		return
 	}
-	wait := max(m.patience(s), s.asks.p95) + m.lineWait(s)
+	wait := max(m.patience(s), s.asks.p95)
+	if s.refused() {
+		wait = refusedWait
+	}
+	wait += m.lineWait(s)
 	// While other blobs gain, it is this node's link that has no room for this one yet.
 	const busy = 4
 	at := max(s.lastGain+wait, min(m.lastGain+wait, s.lastGain+busy*wait), s.up.rescueAt)
@@ -266,11 +275,19 @@ func (m *Machine) rescue(s *swarm) {
 		m.wakeAt(s, at)
 		return
 	}
+	if !slow {
+		m.discountAll(s)
+	}
 	if x := m.overdue(s); x.Count > 0 {
 		s.up.rescues++
 		s.up.rescueAt = m.now + m.cfg.RescueEvery/Time(min(s.up.rescues, maxRescuePace))
 		m.startRead(s, x.First, x.Count)
 	}
+}
+
+// refused reports whether every peer that was asked said that it is busy.
+func (s *swarm) refused() bool {
+	return len(s.asks.open) == 0 && slices.ContainsFunc(s.sorted, func(p *peer) bool { return p.refusals > 0 })
 }
 
 // overdue is a stretch that the swarm has had for long and did not deliver. Ranks keep

@@ -12,6 +12,7 @@ type record struct {
 	discounts  int  // how often
 	owed       int  // chunks that it must deliver before it counts again
 	doubted    bool // it says that it has all, and sent no chain
+	hoards     bool // it says that it has much for one, and there is no chain: that does not count
 	idleClaims int  // how often it changed what it reads since it last brought something
 	cuts       int  // reads of this node's that it cut short since it last delivered
 	unreached  int  // of those whom it named, how many could not be reached
@@ -42,7 +43,7 @@ func (m *Machine) keepRecord(s *swarm, p *peer) {
 		return
 	}
 	if len(s.records) >= maxRecords {
-		maps.DeleteFunc(s.records, func(_ PeerID, r record) bool { return !r.discounted && !r.doubted && r.restUntil <= m.now })
+		maps.DeleteFunc(s.records, func(_ PeerID, r record) bool { return !r.discounted && !r.doubted && !r.hoards && r.restUntil <= m.now })
 	}
 	if len(s.records) < maxRecords {
 		s.records[p.id] = r

@@ -92,6 +92,16 @@ func (m *Machine) failed(s *swarm, p *peer) {
 	}
 }
 
+// discountAll has nothing count that peers say they have, until they deliver, when nothing came of
+// anybody for so long that this node must help itself. Of a line it asks but the nearest, so it
+// cannot know who of the others would deliver: what they have is read like what nobody has, by
+// all in turn.
+func (m *Machine) discountAll(s *swarm) {
+	for _, p := range s.sorted {
+		m.discount(s, p)
+	}
+}
+
 // hedge moves the last few chunks from a slow peer to another at the p95 of latencies.
 func (m *Machine) hedge(s *swarm) {
 	if s.missing > endgame || s.asks.p95 == 0 || s.mend.solo {
