@@ -204,8 +204,8 @@ func TestDamagedPartial(t *testing.T) {
 		"state short":   {"state", func(p []byte) []byte { return p[:96+2*32+9] }, []blob.ChunkIndex{0, 1}},
 		"state long":    {"state", func(p []byte) []byte { return append(p, make([]byte, 999)...) }, []blob.ChunkIndex{0, 1, 3}},
 		"state garbage": {"state", func(p []byte) []byte { return bytes.Repeat([]byte{'x'}, len(p)) }, nil},
-		"state of old":  {"state", func(p []byte) []byte { return restate(p, 1) }, nil},
-		"state as new":  {"state", func(p []byte) []byte { return restate(p, 2) }, []blob.ChunkIndex{0, 1, 3}},
+		"state of old":  {"state", func(p []byte) []byte { return restate(p, 2) }, nil},
+		"state as new":  {"state", func(p []byte) []byte { return restate(p, 3) }, []blob.ChunkIndex{0, 1, 3}},
 		"state empty":   {"state", func([]byte) []byte { return nil }, nil},
 		"state huge":    {"state", func([]byte) []byte { return make([]byte, 4<<20) }, nil},
 		"another key":   {"state", func(p []byte) []byte { p[50] ^= 1; return p }, nil},
@@ -235,7 +235,7 @@ func TestDamagedPartial(t *testing.T) {
 	}
 }
 
-// restate gives a state file another version: with version 1, slots stood for other chunks.
+// restate gives a state file another version: with version 2, slots stood for other chunks.
 func restate(p []byte, version byte) []byte {
 	p[7] = version
 	binary.BigEndian.PutUint32(p[64:], crc32.Checksum(p[:64], crc32.MakeTable(crc32.Castagnoli)))

@@ -26,7 +26,7 @@ const (
 //	header   magic 8 | digest 32 | size 8 | key 16 | CRC-32C 4 | zero 28
 //	slot     origin 1 | zero 3 | chunk 4 | checksum 16 | zero 4 | CRC-32C 4
 const (
-	stateMagic  = "shoalst\x02"
+	stateMagic  = "shoalst\x03"
 	stateHeader = 96
 	slotSize    = 32
 )
