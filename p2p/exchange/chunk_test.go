@@ -221,7 +221,7 @@ func TestBodyThatBreaksOff(t *testing.T) {
 	for n, tail := range []io.Reader{iotest.ErrReader(broken), bytes.NewReader(nil)} {
 		d := digestOf(byte(n))
 		g := asked(t, a, b, d, testSize, 0, 1)
-		part := chunkOf(g, 0)[:200_000]
+		part := chunkOf(g, 0)[:100_000]
 		queued := make(chan struct{})
 		first := b.serveFrom(a.ID(), d, 0, func() (io.ReadCloser, error) {
 			<-queued

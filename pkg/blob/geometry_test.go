@@ -22,9 +22,9 @@ func sizes() *rapid.Generator[ByteCount] {
 }
 
 // slowChunkSize is the rule of the design read out loud: size / 2048 rounded up to a power
-// of two, between 256 KiB and 4 MiB.
+// of two, between 128 KiB and 4 MiB.
 func slowChunkSize(size ByteCount) ByteCount {
-	const smallest, largest = 262144, 4194304
+	const smallest, largest = 131072, 4194304
 	share := (size + 2047) / 2048
 	if share <= smallest {
 		return smallest
@@ -86,6 +86,8 @@ func TestGeometryOfKnownSizes(t *testing.T) {
 		{MinChunk - 1, MinChunk, 1, MinChunk - 1},
 		{MinChunk, MinChunk, 1, MinChunk},
 		{MinChunk + 1, MinChunk, 2, 1},
+		{256 * MiB, 128 * KiB, 2048, 128 * KiB},
+		{256*MiB + 1, 256 * KiB, 1025, 1},
 		{512 * MiB, 256 * KiB, 2048, 256 * KiB},
 		{512*MiB + 1, 512 * KiB, 1025, 1},
 		{GiB, 512 * KiB, 2048, 512 * KiB},

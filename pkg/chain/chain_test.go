@@ -91,7 +91,7 @@ func sizeClasses() []blob.ByteCount {
 
 func TestNextAgreesWithSHA256InEveryGeometry(t *testing.T) {
 	for _, size := range []blob.ByteCount{
-		64*blob.MiB + 63,  // chunks of 256 KiB
+		64*blob.MiB + 63,  // chunks of 128 KiB
 		512*blob.MiB + 65, // the first of 512 KiB, and a length of more than 2^32 bits
 	} {
 		if size > 70*blob.MiB && testing.Short() {

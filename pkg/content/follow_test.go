@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/shoal-project/shoal/pkg/blob"
 )
 
 // What containerd takes in is offered, and what it drops is withdrawn, as it says so.
@@ -59,7 +61,7 @@ func TestWithdrawsWhatVanished(t *testing.T) {
 		// Who has it open goes on to the end.
 		if r, err := b.Chunk(1); err != nil {
 			t.Error(err)
-		} else if p, err := io.ReadAll(r); err != nil || !bytes.Equal(p, content[256<<10:512<<10]) {
+		} else if p, err := io.ReadAll(r); err != nil || !bytes.Equal(p, content[blob.MinChunk:2*blob.MinChunk]) {
 			t.Errorf("%d bytes, %v", len(p), err)
 		}
 		file, err := b.File()

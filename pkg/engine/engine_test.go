@@ -35,7 +35,7 @@ func upstreamOf(contents ...[]byte) *testUpstream {
 }
 
 func TestAloneReadsEachByteOnce(t *testing.T) {
-	for _, size := range []int{0, 1, 64, 256 << 10, 256<<10 + 1, 5<<20 + 17} {
+	for _, size := range []int{0, 1, 64, int(blob.MinChunk), int(blob.MinChunk) + 1, 5<<20 + 17} {
 		content, want := makeBlob(size)
 		up := upstreamOf(content)
 		n := newFabric().node(t, "a", up, t.TempDir())

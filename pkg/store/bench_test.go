@@ -9,7 +9,7 @@ import (
 	"github.com/shoal-project/shoal/pkg/store"
 )
 
-// benchSize gives chunks of 256 KiB.
+// benchSize gives chunks of 128 KiB.
 const benchSize = 256 * blob.MiB
 
 func benchPartial(b *testing.B) (*store.Store, *store.Partial, sample) {

@@ -78,7 +78,7 @@ func TestEncodings(t *testing.T) {
 		{Ask{Chunk: 20}, g, "04 1a02 0814"},
 		{Cancel{Chunk: 1}, g, "04 2202 0801"},
 		{Chunk{Chunk: 0, Length: MaxPiece}, g, "06 2a04 1080e401"},
-		{Chunk{Chunk: 19, Length: 28 * blob.KiB}, g, "08 2a06 08131080e001"},
+		{Chunk{Chunk: 19, Length: 14 * blob.KiB}, g, "07 2a05 0813108070"},
 		{Chunk{Chunk: 20, Length: 5}, g, "06 2a04 08141005"},
 		{Chunk{}, blob.Geometry{}, "02 2a00"},
 		{Busy{Chunk: 7}, g, "04 3202 0807"},

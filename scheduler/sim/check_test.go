@@ -28,7 +28,7 @@ type stage struct {
 func newStage(t *testing.T, changes ...func(*Config)) *stage {
 	t.Helper()
 	cfg := Config{
-		Seed: 9, Replay: "play it so", Images: [][]blob.ByteCount{{2 * blob.MiB}}, Nodes: make([]Node, 3),
+		Seed: 9, Replay: "play it so", Images: [][]blob.ByteCount{{8 * blob.MinChunk}}, Nodes: make([]Node, 3),
 		Scheduler: scheduler.Config{Uploads: 2, UploadQueue: 64, AsksPerPeer: 2, AsksMax: 16, AsksAll: 20, Hashers: 1, Reads: 1, Neighbours: 32},
 	}
 	for i := range cfg.Nodes {

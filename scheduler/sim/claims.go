@@ -14,9 +14,10 @@ const oneRun blob.ChunkIndex = 8
 // beat they move on.
 func (d *disk) falseClaims(beat int) []scheduler.Span {
 	runs := max(1, int(d.n/oneRun))
-	spans := make([]scheduler.Span, 0, scheduler.MaxSpans)
-	for k := range min(runs, scheduler.MaxSpans) {
-		first := oneRun * blob.ChunkIndex((beat+k*runs/scheduler.MaxSpans)%runs)
+	told := min(runs, scheduler.MaxSpans)
+	spans := make([]scheduler.Span, 0, told)
+	for k := range told {
+		first := oneRun * blob.ChunkIndex((beat+k*runs/told)%runs)
 		spans = append(spans, scheduler.Span{First: first, Count: min(oneRun, d.n-first)})
 	}
 	slices.SortFunc(spans, func(a, b scheduler.Span) int { return int(a.First - b.First) })

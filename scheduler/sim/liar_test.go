@@ -109,6 +109,6 @@ func TestAskFlood(t *testing.T) {
 	st.waits(0)
 	st.serve(0)
 	st.until(60 * second)
-	mustHear(t, &l, st.a, "UploadEnded", "25.500500s")
-	mustHear(t, &l, st.a, "PeerLeft", "25.500500s")
+	mustHear(t, &l, st.a, "UploadEnded", "23.500500s")
+	mustHear(t, &l, st.a, "PeerLeft", "23.500500s")
 }

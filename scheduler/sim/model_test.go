@@ -58,7 +58,7 @@ func mustHear(t *testing.T, l *listener, n *node, what string, want ...string) {
 // latency, and two chunks of one session follow each other.
 func TestChunkTakesItsTime(t *testing.T) {
 	var l listener
-	st := newStage(t, l.listen, func(c *Config) { c.Nodes[0].Up, c.Nodes[1].Down = 1<<20, 1<<19 })
+	st := newStage(t, l.listen, func(c *Config) { c.Nodes[0].Up, c.Nodes[1].Down = 4*blob.MinChunk, 2*blob.MinChunk })
 	st.d.write(2, 0, fromRegistry)
 	st.asked(0, 2)
 	st.serve(0, 2)
@@ -66,7 +66,7 @@ func TestChunkTakesItsTime(t *testing.T) {
 	mustHear(t, &l, st.a, "PeerAsked", "0.000500s", "0.000500s")
 	mustHear(t, &l, st.a, "UploadEnded", "0.501000s", "1.001000s")
 	mustHear(t, &l, st.b, "ChunkArrived", "0.501500s", "1.001500s")
-	if d := st.b.disks[0]; d.asks != 0 || st.a.uploads != 0 || st.a.waits != 0 || d.fromPeers != 512*blob.KiB {
+	if d := st.b.disks[0]; d.asks != 0 || st.a.uploads != 0 || st.a.waits != 0 || d.fromPeers != 2*blob.MinChunk {
 		t.Errorf("%d asks, %d uploads, %d waits are left; %d bytes came", d.asks, st.a.uploads, st.a.waits, d.fromPeers)
 	}
 }
@@ -112,14 +112,14 @@ func TestOldEndIsNotNews(t *testing.T) {
 // what a cancelled read left on the wire is counted.
 func TestReadIsCounted(t *testing.T) {
 	var l listener
-	st := newStage(t, l.listen, func(c *Config) { c.Upstream.PerConnection = 1 << 20 })
+	st := newStage(t, l.listen, func(c *Config) { c.Upstream.PerConnection = 4 * blob.MinChunk })
 	st.read(1, 2, 4)
 	st.until(700 * millisecond)
 	mustHear(t, &l, st.a, "ReadProgressed", "0.280000s", "0.530000s")
 	st.a.perform(scheduler.CancelRead{Blob: st.blob, Read: 1})
 	st.until(second)
 	mustHear(t, &l, st.a, "ReadEnded", "0.700000s")
-	sent := 2*blob.MinChunk + 17*blob.MiB/100 + inFlight
+	sent := 2*blob.MinChunk + 17*4*blob.MinChunk/100 + inFlight
 	if got := st.w.registry.sent; got < sent-2 || got > sent+2 {
 		t.Errorf("the registry sent %d, want %d", got, sent)
 	}
@@ -169,7 +169,7 @@ func TestOutageEndsReads(t *testing.T) {
 // TestHashingTakesCores: links are checked side by side on the cores there are, a prefix on one.
 func TestHashingTakesCores(t *testing.T) {
 	var l listener
-	st := newStage(t, l.listen, func(c *Config) { c.HashRate, c.Scheduler.Hashers = blob.MiB, 4 })
+	st := newStage(t, l.listen, func(c *Config) { c.HashRate, c.Scheduler.Hashers = 4*blob.MinChunk, 4 })
 	st.d.claims[st.b.number] = &chain{}
 	for i := blob.ChunkIndex(5); i < 8; i++ {
 		st.d.write(i, 0, fromPeer)
@@ -299,8 +299,8 @@ func TestStallingChunkEndsTheSession(t *testing.T) {
 	st.waits(0)
 	st.serve(0)
 	st.until(60 * second)
-	mustHear(t, &l, st.b, "PeerLeft", "24.000000s")
-	mustHear(t, &l, st.a, "UploadEnded", "24.000500s")
+	mustHear(t, &l, st.b, "PeerLeft", "22.000000s")
+	mustHear(t, &l, st.a, "UploadEnded", "22.000500s")
 }
 
 // TestClientGetsOnlyWhatItMay: R chunks from the front, all but the end.

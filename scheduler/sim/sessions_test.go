@@ -12,7 +12,7 @@ import (
 // comes. Those who weigh more than every member that still wants something count as readers,
 // though they have everything; the places of others must not come on top.
 func TestSeedersTakeNoMoreRoom(t *testing.T) {
-	const neighbours, size = 32, 16 * blob.MiB
+	const neighbours, chunks = 32, 64
 	d := blob.Digest{1}
 	self := scheduler.PeerID("self")
 	for k := 0; weight(d, self)>>62 != 1; k++ { // a quarter to a half of all names weigh less
@@ -20,7 +20,7 @@ func TestSeedersTakeNoMoreRoom(t *testing.T) {
 	}
 	m := scheduler.New(scheduler.Config{Self: self, Neighbours: neighbours})
 	m.Step(0, scheduler.MembersCounted{Members: 1000})
-	m.Step(0, scheduler.DownloadStarted{Blob: d, Size: size, Upstream: true})
+	m.Step(0, scheduler.DownloadStarted{Blob: d, Size: chunks * blob.MinChunk, Upstream: true})
 	own, open := weight(d, self), map[scheduler.PeerID]bool{}
 	join := func(id scheduler.PeerID) {
 		open[id] = true
@@ -30,7 +30,7 @@ func TestSeedersTakeNoMoreRoom(t *testing.T) {
 			}
 		}
 		if open[id] {
-			m.Step(0, scheduler.PeerHas{Blob: d, Peer: id, Chunks: blob.FullBitset(64)})
+			m.Step(0, scheduler.PeerHas{Blob: d, Peer: id, Chunks: blob.FullBitset(chunks)})
 		}
 	}
 	for _, heavy := range []bool{true, false} {

@@ -116,8 +116,8 @@ func TestStoppedRun(t *testing.T) {
 	}
 }
 
-// TestSlowRegistryIsReadOnce: chunks of 4 MiB that take their time are no reason to step in
-// for each other.
+// TestSlowRegistryIsReadOnce: chunks of 512 KiB that take their time are no reason to step
+// in for each other.
 func TestSlowRegistryIsReadOnce(t *testing.T) {
 	cfg := swarm(3, nodes(8), blob.GiB, 3*blob.MiB, 20*blob.MiB)
 	cfg.Upstream.PerConnection = 6 * blob.MiB
