@@ -13,7 +13,8 @@ type run struct {
 	wantedAt Time // when that was first seen
 }
 
-// The widest runs are eight chunks, but between these two lengths.
+// The widest runs are eight chunks, but between these two lengths: sixteen of the smallest
+// chunks, since a request costs the registry the same however little it is for.
 const (
 	minRun = 2 * blob.MiB
 	maxRun = 16 * blob.MiB
