@@ -239,12 +239,14 @@ func (m *Machine) verifiedBy(s *swarm, chunks []blob.ChunkIndex) {
 }
 
 // suspect handles a link that failed: its chunk's sender or the chain's supplier lied.
-// One audit for each chain tells; lies must not amplify registry reads.
+// One audit for each chain tells; lies must not amplify registry reads. A chunk that as many peers
+// sent in vain as may be chance is read as well: either the chain turns out wrong, or all of them lied.
 func (m *Machine) suspect(s *swarm, i blob.ChunkIndex) {
-	p := &s.proof
-	if !p.audited && s.up.usable() {
-		p.audited = true
-		s.chunks[i].suspect = true
+	p, c := &s.proof, &s.chunks[i]
+	c.breaks++
+	if s.up.usable() && (!p.audited || c.breaks >= maxBroken) {
+		p.audited, c.breaks = true, 0
+		c.suspect = true
 		m.audit(s, i)
 		return
 	}
@@ -296,7 +298,7 @@ func (m *Machine) refute(s *swarm, blame bool) {
 	for i := range s.n {
 		c := &s.chunks[i]
 		s.setLinked(i, c.state == verified)
-		c.suspect = false
+		c.suspect, c.breaks = false, 0
 	}
 	s.dropCharges()
 	s.proof.prefix = prefix{busy: p.prefix.busy, stale: p.prefix.busy}

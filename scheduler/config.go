@@ -25,7 +25,7 @@ type Config struct {
 	AsksMin     int  // chunks of one blob asked of all peers at a time, at least: 4
 	AsksMax     int  // and at most: 24
 	AsksAll     int  // and over all blobs, but two for each: 64
-	AskTimeMin  Time // an ask is given up no earlier than this: 2 s
+	AskTimeMin  Time // an ask is given up no earlier than this, and later than Patience: 2.25 s
 	AskTimeMax  Time // and no later: 15 s
 
 	Neighbours int // sessions that this node opens for one blob: 256, fewer for a small one; twice as many are accepted
@@ -75,7 +75,7 @@ func (c Config) WithDefaults() Config {
 	orDefault(&c.AsksMin, 4)
 	orDefault(&c.AsksMax, max(24, c.AsksMin))
 	orDefault(&c.AsksAll, max(64, c.AsksMax))
-	orDefault(&c.AskTimeMin, 2*second)
+	orDefault(&c.AskTimeMin, 2250*millisecond)
 	orDefault(&c.AskTimeMax, max(15*second, c.AskTimeMin))
 	orDefault(&c.Neighbours, 256)
 	orDefault(&c.Readers, 248)

@@ -26,6 +26,8 @@ const (
 	// chunks and in bytes. Small chunks come in bursts, of which a few say nothing.
 	lapLeast = 32
 	lapBytes = 16 * blob.MiB
+	// lineBytes is what the one before this node is asked for at a time, at least.
+	lineBytes = blob.MiB
 	// skipFor is how long a slow peer is passed over.
 	skipFor = 10 * second
 	// chainDue is how long a seeder may take to send its chain before it is asked like others.
@@ -53,7 +55,7 @@ func (m *Machine) alongLine(s *swarm, each int) (blob.ChunkIndex, *peer) {
 		if p.between > 0 {
 			break
 		}
-		if !m.askable(p, m.cfg.AsksPerPeer) { // of many who have something it is one that is asked
+		if !m.askable(p, max(each, s.lineAsks(m.cfg.AsksPerPeer))) {
 			continue
 		}
 		if i := s.tailMost(p, low); i >= 0 {
@@ -139,6 +141,12 @@ func (m *Machine) compareLaps(s *swarm) {
 	for _, p := range s.sorted {
 		p.lapFrom = p.suffix
 	}
+}
+
+// lineAsks is how many chunks the one before this node in the line is asked for at a time, though many
+// have something: small ones would else be too few to keep it busy until the next ask comes.
+func (s *swarm) lineAsks(most int) int {
+	return min(most, int(lineBytes/s.geometry.ChunkSize()))
 }
 
 // lapLength is how many chunks one must have come before others are compared with it.

@@ -32,6 +32,7 @@ type chunk struct {
 	suspect   bool     // its link failed; waits for an audit
 	auditing  bool     // an AuditChunk is under way
 	accused   PeerID   // who sent bytes that the current chain refuses
+	breaks    uint8    // how often it refused what peers sent
 	avoid     []PeerID // who sent it wrong
 	coveredAt Time     // since when some peer has it
 }
