@@ -239,18 +239,27 @@ func (m *Machine) verifiedBy(s *swarm, chunks []blob.ChunkIndex) {
 }
 
 // suspect handles a link that failed: its chunk's sender or the chain's supplier lied.
-// One audit for each chain tells; lies must not amplify registry reads. A chunk that as many peers
-// sent in vain as may be chance is read as well: either the chain turns out wrong, or all of them lied.
+// One audit for each chain tells; lies must not amplify registry reads. A chunk that three peers sent
+// in vain, or all who have it, is read as well: either the chain turns out wrong, or all of them lied.
 func (m *Machine) suspect(s *swarm, i blob.ChunkIndex) {
 	p, c := &s.proof, &s.chunks[i]
 	c.breaks++
-	if s.up.usable() && (!p.audited || c.breaks >= maxBroken) {
+	again := s.mend.audits == 0 && (c.breaks >= maxBroken || !s.elsewhere(i))
+	if s.up.usable() && (!p.audited || again) {
 		p.audited, c.breaks = true, 0
 		c.suspect = true
 		m.audit(s, i)
 		return
 	}
 	m.dropSuspect(s, i)
+}
+
+// elsewhere reports whether a peer has a chunk and neither sent it last nor sent it wrong before.
+func (s *swarm) elsewhere(i blob.ChunkIndex) bool {
+	c := &s.chunks[i]
+	return slices.ContainsFunc(s.sorted, func(p *peer) bool {
+		return p.has.Has(i) && p.id != c.sender && !slices.Contains(c.avoid, p.id)
+	})
 }
 
 // dropSuspect forgets a chunk whose link failed and gets it elsewhere. When too many

@@ -136,6 +136,9 @@ func (m *Machine) readGap(s *swarm) {
 }
 
 func (m *Machine) startRead(s *swarm, first, count blob.ChunkIndex) {
+	if s.up.whole { // everything behind it goes by for nothing
+		count = s.endOfMissing() - first
+	}
 	m.lastRead++
 	r := &read{id: m.lastRead, next: first, end: first + count, asked: first + count, lastAt: m.now}
 	s.up.reads = append(s.up.reads, r)
@@ -145,6 +148,15 @@ func (m *Machine) startRead(s *swarm, first, count blob.ChunkIndex) {
 	s.enterRun(r)
 	m.do(ReadUpstream{Blob: s.blob, Read: r.id, First: first, Count: count})
 	m.wakeAt(s, m.now+m.readStall(s))
+}
+
+// endOfMissing is the end of the last chunk that is not here.
+func (s *swarm) endOfMissing() blob.ChunkIndex {
+	end := s.n
+	for end > 0 && s.chunks[end-1].state != missing {
+		end--
+	}
+	return end
 }
 
 // enterRun notes that a read comes to the run of its next chunk.
@@ -256,7 +268,7 @@ func (m *Machine) yieldReads(s *swarm) {
 // that stays slow is relied on less and less.
 func (m *Machine) rescue(s *swarm) {
 	// Where this node's own link is what is slow, upstream is no help.
-	slow := m.slowSwarm(s) && 2*s.up.pace < s.slowChunk()
+	slow := m.slowSwarm(s) && 2*s.up.pace < s.slowChunk() && !s.up.whole // and there it would be the whole blob once more
 	if s.up.busy() > 0 || s.missing == 0 || !m.roomToRead(s) {
 		return
 	}
