@@ -1,10 +1,11 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/shoal-project/shoal/pkg/blob"
@@ -40,41 +41,94 @@ func (r *Registry) Stored(layer Layer) ([]byte, error) {
 	return os.ReadFile(filepath.Join(r.blobs(), d.Hex()[:2], d.Hex(), "data"))
 }
 
-// StopHostile stops a daemon that lies, and returns how many lies it told: none means that
-// nothing was tested.
-func (d *Daemon) StopHostile() int64 {
+// StopHostile stops a daemon that lies, and returns what it told each member, by peer ID. What it holds
+// is its own business.
+func (d *Daemon) StopHostile() map[string]liar.Told {
 	d.t.Helper()
-	if err := d.Stop(); err != nil {
+	if err := d.Process.Stop(); err != nil {
 		d.t.Errorf("the end of %s: %v", d.Name, err)
 	}
-	const sentence = "lies told: "
-	for line := range strings.Lines(tail(d.log, 4<<10)) {
-		count, ok := strings.CutPrefix(strings.TrimSpace(line), sentence)
-		if told, err := strconv.ParseInt(count, 10, 64); ok && err == nil {
-			return told
+	all, listeners := make(map[string]liar.Told), -1
+	for line := range strings.Lines(tail(d.log, 64<<10)) {
+		var told liar.Told
+		if json.Unmarshal([]byte(line), &told) == nil {
+			all[told.Listener] = told
+		} else if _, err := fmt.Sscanf(line, "listeners: %d", &listeners); err == nil {
+			break
 		}
 	}
-	d.t.Fatalf("%s does not say how many lies it told", d.Name)
-	return 0
+	if len(all) != listeners {
+		d.t.Fatalf("%s says what it told %d members, and that there are %d", d.Name, len(all), listeners)
+	}
+	return all
 }
 
-// Quarantines is how often the daemon has put a peer into quarantine, as its metrics say.
-func (d *Daemon) Quarantines() (int, error) {
+// Sentences are what a daemon says of its quarantines.
+type Sentences struct {
+	Refused []string // peers that are in quarantine now, sorted
+	All     []string // peers that ever were since the node's first daemon, one for each time
+}
+
+// Sentences reads them where an operator would, and returns an error while these places do not agree with each
+// other: "shoal status" with shoal_quarantined_peer about who is refused, which ends with time, and the log
+// with shoal_quarantines_total about how often anybody was.
+func (d *Daemon) Sentences() (Sentences, error) {
+	status, err := d.Status()
+	if err != nil {
+		return Sentences{}, err
+	}
 	metrics, err := d.node.metrics(d.t.Context())
 	if err != nil {
-		return 0, fmt.Errorf("the metrics of %s: %w", d.Name, err)
+		return Sentences{}, fmt.Errorf("the metrics of %s: %w", d.Name, err)
 	}
-	sum := 0.0
+	log, err := os.ReadFile(d.log)
+	if err != nil {
+		return Sentences{}, err
+	}
+	s := Sentences{Refused: slices.Sorted(slices.Values(status.Accused())), All: sentencedIn(string(log))}
+	refused, times := quarantinesIn(metrics)
+	if !slices.Equal(s.Refused, refused) || len(s.All) != times {
+		err = fmt.Errorf("%s has %q in quarantine by its status and %q by its metrics, and sentenced %q by its log, %d times by its metrics",
+			d.Name, s.Refused, refused, s.All, times)
+	}
+	return s, err
+}
+
+// MustSentences waits until the daemon says the same everywhere.
+func (d *Daemon) MustSentences() (s Sentences) {
+	d.t.Helper()
+	Eventually(d.t, patience, d.Name+" to say the same of its quarantines everywhere", func() (err error) {
+		s, err = d.Sentences()
+		return err
+	})
+	return s
+}
+
+// sentencedIn are the peers that a daemon's log says were put into quarantine.
+func sentencedIn(log string) (peers []string) {
+	for line := range strings.Lines(log) {
+		if _, rest, ok := strings.Cut(line, ` msg="peer quarantined" peer=`); ok {
+			peers = append(peers, strings.Fields(rest)[0])
+		}
+	}
+	return peers
+}
+
+// quarantinesIn are the peers that metrics say are in quarantine, sorted, and how often any was put there.
+func quarantinesIn(metrics string) (refused []string, times int) {
 	for line := range strings.Lines(metrics) {
-		if !strings.HasPrefix(line, "shoal_quarantines_total{") {
+		var value float64
+		name, count, _ := strings.Cut(strings.TrimSpace(line), "} ")
+		if _, err := fmt.Sscan(count, &value); err != nil {
 			continue
 		}
-		fields := strings.Fields(line)
-		value, err := strconv.ParseFloat(fields[len(fields)-1], 64)
-		if err != nil {
-			return 0, fmt.Errorf("the metrics of %s: %w", d.Name, err)
+		if peer, ok := strings.CutPrefix(name, `shoal_quarantined_peer{peer="`); ok {
+			refused = append(refused, strings.TrimSuffix(peer, `"`))
 		}
-		sum += value
+		if strings.HasPrefix(name, "shoal_quarantines_total{") {
+			times += int(value)
+		}
 	}
-	return int(sum), nil
+	slices.Sort(refused)
+	return refused, times
 }

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/shoal-project/shoal/test/e2e/liar"
 )
@@ -33,11 +32,12 @@ func TestJudge(t *testing.T) {
 		"a pull failed":   {func(r *result) { r.PullsOK-- }, "1 of 4 pulls failed", false},
 		"wrong bytes":     {func(r *result) { r.WrongBytesServed = 7 }, "served 7 wrong bytes", false},
 		"wrong sentence":  {func(r *result) { r.HonestQuarantined = 1 }, "1 honest members are quarantined", false},
-		"past sentence":   {func(r *result) { r.Unexplained = 1 }, "1 quarantines at honest nodes are not for a liar", false},
+		"past sentence":   {func(r *result) { r.Unexplained = 1 }, "1 quarantines at honest nodes, over or not, are not of a liar", false},
 		"egress":          {func(r *result) { r.EgressImages = 2.1 }, "the registry sent 2.10 times", false},
-		"not quarantined": {func(r *result) { r.Quarantined = 1 }, "1 of 2 liars are quarantined", false},
+		"not quarantined": {func(r *result) { r.Unnamed = 1 }, "1 of 2 liars told an honest node a lie and are not quarantined", false},
+		"never asked":     {func(r *result) { r.Quarantined = 1 }, "", false},
 		"audits":          {func(r *result) { r.ChunkReads = 21 }, "21 chunks were read by themselves, at most 20", false},
-		"no lie":          {func(r *result) { r.LiesTold = 0 }, "no lie was told", false},
+		"no lie":          {func(r *result) { r.LiesTold = 0 }, "no honest node was told a lie", false},
 		"no record":       {func(r *result) { r.Recorded = 0 }, "nothing was recorded", false},
 		"late":            {func(r *result) { r.Seconds = 8.1 }, "took 2.02 times", true},
 		"late and wrong":  {func(r *result) { r.Seconds, r.WrongBytesServed = 9, 1 }, "took 2.25 times", false},
@@ -55,30 +55,10 @@ func TestJudge(t *testing.T) {
 		}
 	}
 	free := good()
-	free.Quarantined = 0
+	free.Quarantined, free.Unnamed = 0, 2
 	free.compare(honest)
 	if free.judge(liar.Bound{Time: 2, Egress: 2}, 0); len(free.Broken) > 0 {
 		t.Errorf("a lie that cannot be proven needs no quarantine: %q", free.Broken)
-	}
-}
-
-func TestExplained(t *testing.T) {
-	for _, c := range []struct {
-		liars int
-		ran   time.Duration
-		want  int
-	}{
-		{0, 0, 0},
-		{0, 10 * time.Minute, 0}, // where nobody lies any sentence is one too many
-		{1, 59 * time.Second, 1},
-		{2, 59 * time.Second, 2},
-		{1, time.Minute, 2}, // the first one lasts for a minute
-		{1, 3*time.Minute - 1, 2},
-		{2, 3 * time.Minute, 6}, // the second for two
-	} {
-		if got := explained(c.liars, c.ran); got != c.want {
-			t.Errorf("%d liars in %v explain %d sentences, want %d", c.liars, c.ran, got, c.want)
-		}
 	}
 }
 

@@ -25,13 +25,14 @@
 //	egress_images       what the registry sent to honest nodes of blobs, in images; what a liar
 //	                    reads for itself it could read without Shoal
 //	egress_ratio        the same / that of the honest runs
-//	quarantined         liars that an honest node has in quarantine, by status and metrics
+//	quarantined         liars that an honest node has, or had, in quarantine, by status and metrics alike
+//	unnamed             liars that told an honest node a lie and are not among them: none where it can be proven
 //	honest_quarantined  honest members that an honest node has in quarantine: none, ever
 //	sentences           how often honest nodes put somebody into quarantine, by metrics: what is over, too
-//	unexplained         those that are more than liars explain, at each node: none, ever. A liar
-//	                    explains one, and another once its last one may have ended
+//	unexplained         those that are not of a liar, by the nodes' logs: none, ever
 //	chunk_reads         reads of the registry of one chunk by honest nodes: audits are such
-//	lies_told           what the liars did, in whatever their mode counts
+//	lies_told           lies that honest nodes were told, in whatever their mode counts: where it lies in what it
+//	                    answers, answers; none means that nothing was tested, and breaks the run
 //	recorded            chunks that honest nodes sent to the recorder
 //	chains              chains that they sent to it, unasked
 //	load                the machine's one minute load average at the end

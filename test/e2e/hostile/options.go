@@ -124,7 +124,7 @@ Usage: make hostile MODES=wrong-bytes,drip COLLUDERS=1,2 REPEAT=1 FLAGS="--logs 
 It needs root. Standard output gets JSON lines, which "go doc" explains in test/e2e/hostile.
 
 Modes. A liar claims to have everything, unless its mode says something else. Bounds: times the slowest
-pull, and times what the registry sends, where nobody lies; and whether the liar must be quarantined:
+pull, and times what the registry sends, where nobody lies; and whether a liar must be quarantined, if it lied:
 `)
 	for _, m := range liar.Modes() {
 		must := ""

@@ -37,7 +37,7 @@ type trial struct {
 	honest   []*e2e.Node
 	recorder *e2e.Recorder
 	ids      map[*e2e.Node]string // peer IDs
-	began    time.Time            // before the first honest daemon
+	named    map[string]bool      // liars that an honest node has had in quarantine, by peer ID
 }
 
 // run has all nodes pull at the same moment, and checks what the honest ones got, served and found out.
@@ -53,11 +53,9 @@ func (t *trial) run() {
 	for _, n := range t.honest {
 		n.CheckDigests(image.Tagged, image)
 	}
+	t.countSentences() // some may be over soon
 	t.awaitRecords()
-	t.awaitSentences()
-	for _, n := range t.liars {
-		t.result.LiesTold += n.Daemon().StopHostile()
-	}
+	t.awaitSentences(t.countLies())
 }
 
 // addNodes makes nodes, and lets each containerd pull a trifle, so that it has set up what it
@@ -84,14 +82,13 @@ func (t *trial) start(image e2e.Image) {
 	for _, n := range t.liars {
 		n.StartHostile(t.mode)
 	}
-	t.began = time.Now()
 	for _, n := range t.honest {
 		n.StartShoal()
 	}
 	t.recorder = t.lab.StartRecorder(image)
 	t.recorder.Shape(recorderRate, recorderRate)
 	all := slices.Concat(t.liars, t.honest)
-	t.ids = make(map[*e2e.Node]string)
+	t.ids, t.named = make(map[*e2e.Node]string), make(map[string]bool)
 	for _, n := range all {
 		n.AwaitMembers(len(all)) // the recorder is one of the others
 		t.ids[n] = n.Daemon().MustStatus().PeerID
@@ -188,12 +185,35 @@ func (t *trial) awaitRecords() {
 	})
 }
 
-// awaitSentences counts who is in quarantine, and waits for liars who must be.
-func (t *trial) awaitSentences() {
+// countLies stops the liars, so that no lie comes later, and counts what they told honest nodes: what the recorder
+// was told, who asks everybody for everything, says nothing. It returns the liars that told any.
+func (t *trial) countLies() (liars []*e2e.Node) {
+	for _, l := range t.liars {
+		told, lies := l.Daemon().StopHostile(), int64(0)
+		for _, n := range t.honest {
+			heard := told[t.ids[n]]
+			t.Logf("%s told %s: %d claims, %d answers, %d chunks", l.Name, n.Name, heard.Claims, heard.Answers, heard.Chunks)
+			lies += t.mode.Lies(heard)
+		}
+		if t.result.LiesTold += lies; lies > 0 {
+			liars = append(liars, l)
+		}
+	}
+	return liars
+}
+
+// awaitSentences waits, where their lies can be proven, for liars to be named by an honest node.
+func (t *trial) awaitSentences(liars []*e2e.Node) {
 	deadline := time.Now().Add(sightWithin)
 	for {
 		t.countSentences()
-		if !t.mode.Bound.Proven || t.result.Quarantined == len(t.liars) || time.Now().After(deadline) {
+		t.result.Unnamed = 0
+		for _, l := range liars {
+			if !t.named[t.ids[l]] {
+				t.result.Unnamed++
+			}
+		}
+		if !t.mode.Bound.Proven || t.result.Unnamed == 0 || time.Now().After(deadline) {
 			return
 		}
 		t.pass(100 * time.Millisecond)
@@ -202,28 +222,30 @@ func (t *trial) awaitSentences() {
 
 // countSentences counts the peers that honest nodes have in quarantine, and how often they put one there.
 func (t *trial) countSentences() {
-	liars, others := make(map[string]bool), make(map[string]bool)
+	others := make(map[string]bool)
 	t.result.Sentences, t.result.Unexplained = 0, 0
 	for _, n := range t.honest {
-		accused := n.Daemon().MustStatus().Accused()
-		counted, err := n.Daemon().Quarantines()
-		if err != nil {
-			t.Fatal(err)
+		said := n.Daemon().MustSentences()
+		t.result.Sentences += len(said.All)
+		for _, p := range said.All {
+			if !t.liar(p) {
+				t.result.Unexplained++
+			}
 		}
-		if counted < len(accused) {
-			t.Errorf("%s has %q in quarantine, and its metrics count %d", n.Name, accused, counted)
-		}
-		t.result.Sentences += counted
-		t.result.Unexplained += max(0, counted-explained(len(t.liars), time.Since(t.began)))
-		for _, p := range accused {
-			if slices.ContainsFunc(t.liars, func(l *e2e.Node) bool { return t.ids[l] == p }) {
-				liars[p] = true
+		for _, p := range said.Refused {
+			if t.liar(p) {
+				t.named[p] = true
 			} else {
 				others[p] = true
 			}
 		}
 	}
-	t.result.Quarantined, t.result.HonestQuarantined = len(liars), len(others)
+	t.result.Quarantined, t.result.HonestQuarantined = len(t.named), len(others)
+}
+
+// liar reports whether a peer ID is a liar's.
+func (t *trial) liar(id string) bool {
+	return slices.ContainsFunc(t.liars, func(l *e2e.Node) bool { return t.ids[l] == id })
 }
 
 // pass lets time pass.

@@ -5,11 +5,14 @@
 //	hostiled --hostile MODE --truth FOLDER serve --SETTING VALUE ...
 //
 // The settings are those of shoal serve, each with its value unless that is true. FOLDER is where a registry
-// keeps its blobs: what the liar knows. When it has stopped it prints how many lies it told.
+// keeps its blobs: what the liar knows. When it has stopped it prints what it told: a line with a liar.Told in JSON for each
+// listener, at most 64, and then how many lines these are.
 package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -55,10 +58,21 @@ func run(args []string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
 	err = daemon.Run(ctx, cfg, log, daemon.Build{Version: "hostile"}, daemon.Around(l.Around))
 	l.Close()
-	_, _ = fmt.Fprintf(os.Stdout, "lies told: %d\n", l.Told())
 	if ctx.Err() != nil {
-		return nil // it was asked to stop
+		err = nil // it was asked to stop
 	}
+	return errors.Join(err, report(l.Told()))
+}
+
+// report prints what each listener was told.
+func report(all []liar.Told) error {
+	out := json.NewEncoder(os.Stdout)
+	for _, told := range all {
+		if err := out.Encode(told); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(os.Stdout, "listeners: %d\n", len(all))
 	return err
 }
 

@@ -13,24 +13,26 @@ func chainModes() []Mode {
 	return []Mode{
 		{
 			Name: "false-chain", About: "a chain in which every state is wrong", Bound: audited(),
-			lie: lie{begin: claimWith(falseChain), hides: possessions, answer: honestly},
+			lie: lie{lies: claims, begin: claimWith(falseChain), hides: possessions, answer: honestly},
 		},
 		{
 			Name: "false-chain-fitting", About: "the chain of another blob, with the chunks that fit it", Bound: audited(),
-			lie: lie{begin: claimWith(forgedChain), hides: possessions, answer: forgery},
+			lie: lie{lies: claims, begin: claimWith(forgedChain), hides: possessions, answer: forgery},
 		},
 		{
 			Name: "wrong-link", About: "the right chain with one wrong state, in its middle", Bound: audited(),
-			lie: lie{begin: claimWith(wrongLink), hides: possessions, answer: honestly},
+			lie: lie{lies: claims, begin: claimWith(wrongLink), hides: possessions, answer: honestly},
 		},
 	}
 }
 
-// claimWith is claimAll, with a chain behind it.
+// claimWith says that the liar has the whole blob, and a chain of it.
 func claimWith(states func(*known) []chain.State) func(*talk) {
 	return func(t *talk) {
-		claimAll(t)
-		_ = t.say(wire.Chain{Inner: states(t.known)}, nil) // or nobody listens
+		all := wire.Have{Chunks: blob.FullBitset(t.known.geometry.Chunks())}
+		if t.say(all, nil) == nil && t.say(wire.Chain{Inner: states(t.known)}, nil) == nil {
+			t.note(claims)
+		}
 	}
 }
 
@@ -54,6 +56,6 @@ func wrongLink(k *known) []chain.State {
 	return states
 }
 
-func honestly(t *talk, i blob.ChunkIndex) error { return t.send(i, t.known.chunk(i)) }
+func honestly(t *talk, i blob.ChunkIndex) error { return t.deliver(i, t.known.chunk(i)) }
 
-func forgery(t *talk, i blob.ChunkIndex) error { return t.send(i, t.known.forged(i)) }
+func forgery(t *talk, i blob.ChunkIndex) error { return t.deliver(i, t.known.forged(i)) }

@@ -22,11 +22,11 @@ func directoryModes() []Mode {
 	return []Mode{
 		{
 			Name: "provider-flood", About: "announces to everybody that it has every blob there could be", Bound: passedOver(),
-			lie: lie{visit: announceAll},
+			lie: lie{lies: claims, visit: announceAll},
 		},
 		{
 			Name: "self-dht", About: "whatever is looked for in the DHT, it names itself", Bound: passedOver(),
-			lie: lie{directory: nameSelf},
+			lie: lie{lies: answers, directory: nameSelf},
 		},
 	}
 }
@@ -47,8 +47,9 @@ func announceAll(l *Liar, h host.Host, p peer.ID) {
 			continue
 		}
 		for err == nil && l.ctx.Err() == nil {
-			l.told.Add(1)
-			err = announceOne(h, s)
+			if err = announceOne(h, s); err == nil {
+				l.ledger.note(p, claims)
+			}
 		}
 		_ = s.Reset() // nothing is waited for
 	}
@@ -79,13 +80,13 @@ func nameSelf(l *Liar, h host.Host, s network.Stream) {
 		if question.GetType() == pb.Message_ADD_PROVIDER {
 			continue // it is not kept
 		}
-		l.told.Add(1)
 		reply := pb.NewMessage(question.GetType(), question.GetKey(), 0)
 		reply.CloserPeers = []*pb.Message_Peer{myself(h)}
 		reply.ProviderPeers = reply.CloserPeers
 		if _, err := protodelim.MarshalTo(s, reply); err != nil {
 			return
 		}
+		l.ledger.note(s.Conn().RemotePeer(), answers)
 	}
 }
 

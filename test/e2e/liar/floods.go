@@ -29,15 +29,15 @@ func floodModes() []Mode {
 	return []Mode{
 		{
 			Name: "have-flood", About: "Have without end", Bound: passedOver(),
-			lie: lie{begin: haveFlood},
+			lie: lie{lies: claims, begin: haveFlood},
 		},
 		{
 			Name: "peers-flood", About: "Peers without end, 64 that do not exist in each", Bound: passedOver(),
-			lie: lie{begin: peersFlood},
+			lie: lie{lies: claims, begin: peersFlood},
 		},
 		{
 			Name: "many-streams", About: "thousands of streams on which nothing is said", Bound: passedOver(),
-			lie: lie{visit: openStreams},
+			lie: lie{lies: claims, visit: openStreams},
 		},
 	}
 }
@@ -56,10 +56,10 @@ func peersFlood(t *talk) {
 func (t *talk) flood(next func() wire.Message) {
 	for !t.over() {
 		for range floodWords {
-			t.liar.told.Add(1)
 			if t.say(next(), nil) != nil {
 				return
 			}
+			t.note(claims)
 		}
 		if !t.liar.pause(floodEvery) {
 			return
@@ -125,7 +125,7 @@ func openStreams(l *Liar, h host.Host, p peer.ID) {
 			}
 			continue
 		}
-		l.told.Add(1)
+		l.ledger.note(p, claims)
 		streams = append(streams, s)
 	}
 }

@@ -3,7 +3,6 @@ package liar
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -26,7 +25,7 @@ const (
 type Liar struct {
 	lie    lie
 	truth  *truth
-	told   atomic.Int64
+	ledger ledger
 	ctx    context.Context //nolint:containedctx // ends with the Liar, which streams come and go in
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -38,8 +37,8 @@ func New(mode Mode, blobs string) *Liar {
 	return &Liar{lie: mode.lie, truth: newTruth(blobs), ctx: ctx, cancel: cancel}
 }
 
-// Told is how many lies were told by now.
-func (l *Liar) Told() int64 { return l.told.Load() }
+// Told is what each listener was told by now, in the order of their peer IDs.
+func (l *Liar) Told() []Told { return l.ledger.all() }
 
 // Close waits for all that is still being said.
 func (l *Liar) Close() {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/pkg/chain"
@@ -104,9 +105,18 @@ type stream struct {
 func (s stream) Read(p []byte) (int, error)  { return s.pipe.Read(p) }
 func (s stream) Write(p []byte) (int, error) { return s.pipe.Write(p) }
 func (s stream) Close() error                { return s.pipe.Close() }
+func (s stream) Conn() network.Conn          { return conn{} }
+
+// A conn leads to the listener.
+type conn struct{ network.Conn }
+
+const listener = peer.ID("listener")
+
+func (conn) RemotePeer() peer.ID { return listener }
 
 // A peer says Hello and asks for chunk 1. It hears the daemon's words as they are, but for
-// those that the mode hides, the claim to have everything, and the liar's answer.
+// those that the mode hides, the claim to have nearly everything, and the liar's answer. Chunk 2 it asks
+// for and takes that back, so it is no lie that counts.
 func TestTalk(t *testing.T) {
 	folder, d, g, content := someBlob(t)
 	mode, err := Find("wrong-bytes")
@@ -125,32 +135,57 @@ func TestTalk(t *testing.T) {
 		_, _ = daemon.Write(frames(t, g, wire.Hello{Blob: d, Size: g.Size()}))
 		_, _ = io.Copy(io.Discard, daemon)
 	}()
-	peer := bufio.NewReader(there)
-	hello, err := readWord(peer, blob.Geometry{})
+	heard := bufio.NewReader(there)
+	hello, err := readWord(heard, blob.Geometry{})
 	if m, ok := hello.message.(wire.Hello); err != nil || !ok || m.Blob != d {
 		t.Fatalf("the daemon said %+v, %v", hello.message, err)
 	}
-	if _, err := there.Write(frames(t, g, wire.Hello{Blob: d, Size: g.Size()}, wire.Ask{Chunk: 1})); err != nil {
-		t.Fatal(err)
+	for _, said := range [][]wire.Message{
+		{wire.Hello{Blob: d, Size: g.Size()}, wire.Ask{Chunk: 1}, wire.Ask{Chunk: 2}, wire.Cancel{Chunk: 2}},
+		{wire.Have{Chunks: blob.NewBitset(g.Chunks())}}, // read once the words before were heard
+	} {
+		if _, err := there.Write(frames(t, g, said...)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	claimed, got := false, []byte(nil)
-	for !claimed || blob.ByteCount(len(got)) < g.Length(1) {
-		w, err := readWord(peer, g)
+	claimed, got := blob.ChunkIndex(0), map[blob.ChunkIndex][]byte{}
+	for claimed == 0 || blob.ByteCount(len(got[1])) < g.Length(1) || blob.ByteCount(len(got[2])) < g.Length(2) {
+		w, err := readWord(heard, g)
 		if err != nil {
 			t.Fatal(err)
 		}
 		switch m := w.message.(type) { //nolint:gochecksumtype // nothing else is said
 		case wire.Have:
-			claimed = m.Chunks.Full()
+			claimed = m.Chunks.Count()
 		case wire.Chunk:
-			got = append(got, w.bytes...)
+			got[m.Chunk] = append(got[m.Chunk], w.bytes...)
 		}
 	}
-	if right := content[g.Offset(1):g.Offset(2)]; bytes.Equal(got, right) || !bytes.Equal(got[1:1000], right[1:1000]) {
+	if claimed != g.Chunks()-1 {
+		t.Errorf("the liar claims %d chunks of %d: one with all is believed with a chain only", claimed, g.Chunks())
+	}
+	if right := content[g.Offset(1):g.Offset(2)]; bytes.Equal(got[1], right) || !bytes.Equal(got[1][1:1000], right[1:1000]) {
 		t.Error("the chunk is not what it is but for a byte of each piece")
 	}
-	if liar.Told() < 2 {
-		t.Errorf("the liar counts %d lies", liar.Told())
+	_ = daemon.Close()
+	liar.Close()
+	want := []Told{{Listener: listener.String(), Claims: 1, Answers: 2, Chunks: 1}}
+	if told := liar.Told(); !slices.Equal(told, want) || mode.Lies(want[0]) != 1 {
+		t.Errorf("the liar counts %+v, want %+v", told, want)
+	}
+}
+
+// Nobody can have a liar keep count without end.
+func TestListenersAreBounded(t *testing.T) {
+	var l ledger
+	for i := range byte(2 * maxListeners) {
+		l.note(peer.ID([]byte{i}), answers)
+	}
+	l.note(peer.ID([]byte{0}), chunks)
+	all := l.all()
+	first := slices.IndexFunc(all, func(told Told) bool { return told.Chunks == 1 && told.Answers == 1 })
+	if len(all) != maxListeners || first < 0 {
+		t.Errorf("%d listeners: %+v", len(all), all)
 	}
 }
 

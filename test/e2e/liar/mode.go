@@ -25,22 +25,32 @@ type Mode struct {
 // Answers reports whether the liar answers all asks itself, so that nothing is had of its daemon.
 func (m Mode) Answers() bool { return m.lie.answer != nil }
 
+// Lies is how many lies there are in what a listener was told: where Bound.Proven is set, lies that it can
+// prove.
+func (m Mode) Lies(told Told) int64 { return *m.lie.lies(&told) }
+
 // A Bound is what a mode may cost honest nodes at most, beside a run in which nobody lies.
 type Bound struct {
 	Time   float64 // times the slowest honest pull
 	Egress float64 // times what the registry sends to honest nodes
 	// OneAudit says that the registry is read again for one chunk of each chain, and no more.
 	OneAudit bool
-	// Proven says that the lie can be proven, so that the liar must be quarantined. Others are
-	// merely passed over: an honest node on a bad network looks the same.
+	// Proven says that the lie can be proven, so that a liar that told one to an honest node must be
+	// quarantined by one. A node judges what it took: bytes that come for a chunk which it has by then, or for a
+	// blob that is done, it drops unread, and there is nothing to prove. So a chunk counts as a lie once it was sent
+	// whole and its ask still stood: an ask stands for no longer than the chunk is missing. What remains is a Cancel
+	// under way, for as long as a message takes; a liar that told a single lie, and that one then, would be
+	// missed wrongly. Others are merely passed over.
 	Proven bool
 }
 
 // A lie is what a liar does in the place of its daemon. What is nil is left to the daemon.
 type lie struct {
+	lies      func(*Told) *int64                     // what of all that is told are its lies; never nil
 	hello     func(wire.Hello) wire.Hello            // what it says to be about
 	begin     func(*talk)                            // what it says once both have said Hello
 	hides     func(wire.Message) bool                // what of the daemon's words it does not pass on
+	refuses   bool                                   // its daemon's refusals are its answers
 	answer    func(*talk, blob.ChunkIndex) error     // what it answers an ask; an error ends the answers
 	visit     func(*Liar, host.Host, peer.ID)        // what it does to each member, once
 	directory func(*Liar, host.Host, network.Stream) // what it answers on a stream of the DHT

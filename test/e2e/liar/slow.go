@@ -11,32 +11,32 @@ import (
 // dripBytes go out each second.
 const dripBytes = 1 << 10
 
-// slowModes claim to have everything, and bring nothing of it in time.
+// slowModes claim to have the blob, and bring nothing of it in time.
 func slowModes() []Mode {
 	return []Mode{
 		{
 			Name: "drip", About: "chunks come at 1 KiB/s", Bound: passedOver(),
-			lie: lie{begin: claimWith(trueChain), hides: possessions, answer: drip},
+			lie: lie{lies: answers, begin: claimWith(trueChain), hides: possessions, answer: drip},
 		},
 		{
 			Name: "stall", About: "the first chunk begins, and stands still", Bound: passedOver(),
-			lie: lie{begin: claimWith(trueChain), hides: possessions, answer: stall},
+			lie: lie{lies: answers, begin: claimWith(trueChain), hides: possessions, answer: stall},
 		},
 		{
 			Name: "drop-last", About: "the session ends before a chunk's last byte", Bound: passedOver(),
-			lie: lie{begin: claimWith(trueChain), hides: possessions, answer: dropLast},
+			lie: lie{lies: answers, begin: claimWith(trueChain), hides: possessions, answer: dropLast},
 		},
 		{
 			Name: "busy", About: "every ask is answered: busy", Bound: passedOver(),
-			lie: lie{begin: claimWith(trueChain), hides: possessions, answer: busy},
+			lie: lie{lies: answers, begin: claimWith(trueChain), hides: possessions, answer: busy},
 		},
 		{
-			Name: "false-have", About: "it says that it has all, and refuses what it has not", Bound: passedOver(),
-			lie: lie{begin: claimAll},
+			Name: "false-have", About: "it says that it has nearly all, and refuses what it has not", Bound: passedOver(),
+			lie: lie{lies: answers, begin: claimMost, refuses: true},
 		},
 		{
 			Name: "false-reading", About: "it says that it reads all, and reads nothing for others", Bound: passedOver(),
-			lie: lie{begin: claimReading, hides: plans, answer: busy},
+			lie: lie{lies: claims, begin: claimReading, hides: plans, answer: busy},
 		},
 	}
 }
@@ -92,8 +92,11 @@ func busy(t *talk, i blob.ChunkIndex) error { return t.say(wire.Busy{Chunk: i}, 
 func claimReading(t *talk) {
 	all := []wire.Span{{Count: t.known.geometry.Chunks()}}
 	for !t.over() {
-		t.liar.told.Add(1)
-		if t.say(wire.Reading{Spans: all}, nil) != nil || !t.liar.pause(time.Second) {
+		if t.say(wire.Reading{Spans: all}, nil) != nil {
+			return
+		}
+		t.note(claims)
+		if !t.liar.pause(time.Second) {
 			return
 		}
 	}

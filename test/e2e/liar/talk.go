@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/pkg/wire"
@@ -22,6 +23,7 @@ var errLeft = errors.New("nobody listens any more")
 type talk struct {
 	network.Stream
 	liar *Liar
+	peer peer.ID // the listener
 
 	inlet *bufio.Reader // what the peer says
 	heard []byte        // of that, what the daemon has still to read
@@ -34,14 +36,15 @@ type talk struct {
 	mouth sync.Mutex // held for each word to the peer
 
 	mu       sync.Mutex
-	greeted  int           // how many have said Hello
-	geometry blob.Geometry // what the daemon and the peer talk about
-	known    *known        // of the blob; nil if nothing is, and before both have said Hello
+	greeted  int                      // how many have said Hello
+	geometry blob.Geometry            // what the daemon and the peer talk about
+	known    *known                   // of the blob; nil if nothing is, and before both have said Hello
+	dropped  map[blob.ChunkIndex]bool // chunks that the peer asked for, and wants no more
 }
 
 func newTalk(l *Liar, s network.Stream) *talk {
 	return &talk{
-		Stream: s, liar: l, inlet: bufio.NewReader(s),
+		Stream: s, liar: l, peer: s.Conn().RemotePeer(), inlet: bufio.NewReader(s), dropped: make(map[blob.ChunkIndex]bool),
 		asks: make(chan blob.ChunkIndex, 128), ended: make(chan struct{}), // more than a peer may ask at once
 	}
 }
@@ -74,6 +77,7 @@ func (t *talk) hear(w word) bool {
 		t.greet(m)
 	case wire.Ask:
 		if t.lies() && t.liar.lie.answer != nil {
+			t.awaits(m.Chunk, true)
 			select {
 			case t.asks <- m.Chunk:
 			default: // it has asked for more than anybody may at once
@@ -81,6 +85,7 @@ func (t *talk) hear(w word) bool {
 			return false
 		}
 	case wire.Cancel:
+		t.awaits(m.Chunk, false)
 		return !t.lies() || t.liar.lie.answer == nil // the answer comes all the same
 	}
 	return true
@@ -113,11 +118,14 @@ func (t *talk) speak(w word) error {
 		if hides := t.liar.lie.hides; hides != nil && t.lies() && hides(w.message) {
 			return nil
 		}
+		if _, refusal := w.message.(wire.Busy); refusal && t.liar.lie.refuses {
+			t.note(answers)
+		}
 		return t.say(w.message, w.bytes)
 	}
 	said := hello
 	if t.liar.lie.hello != nil {
-		t.liar.told.Add(1)
+		t.note(claims)
 		said = t.liar.lie.hello(hello)
 	}
 	if err := t.say(said, nil); err != nil {
@@ -167,7 +175,7 @@ func (t *talk) answer() {
 	for {
 		select {
 		case i := <-t.asks:
-			t.liar.told.Add(1)
+			t.note(answers)
 			if err := t.liar.lie.answer(t, i); err != nil {
 				return
 			}
@@ -178,6 +186,27 @@ func (t *talk) answer() {
 		}
 	}
 }
+
+// awaits takes note that the peer asked for a chunk, or took that back. The chunk is one of the blob.
+func (t *talk) awaits(i blob.ChunkIndex, asked bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if asked {
+		delete(t.dropped, i)
+	} else {
+		t.dropped[i] = true
+	}
+}
+
+// awaited reports whether the peer has not taken back what it asked.
+func (t *talk) awaited(i blob.ChunkIndex) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.dropped[i]
+}
+
+// note counts something that the listener was told.
+func (t *talk) note(of func(*Told) *int64) { t.liar.ledger.note(t.peer, of) }
 
 // say sends one word.
 func (t *talk) say(m wire.Message, piece []byte) error {
