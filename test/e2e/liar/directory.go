@@ -3,6 +3,7 @@ package liar
 import (
 	"bufio"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -15,13 +16,14 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 
 	"github.com/shoal-project/shoal/p2p/discovery"
+	"github.com/shoal-project/shoal/pkg/blob"
 )
 
 // directoryModes lie in the DHT.
 func directoryModes() []Mode {
 	return []Mode{
 		{
-			Name: "provider-flood", About: "announces to everybody that it has every blob there could be", Bound: passedOver(),
+			Name: "provider-flood", About: "announces that it, and peers that do not exist, have every blob there is and could be", Bound: passedOver(),
 			lie: lie{lies: claims, visit: announceAll},
 		},
 		{
@@ -36,36 +38,79 @@ func addressOf(ip string, last int64) (ma.Multiaddr, error) {
 	return ma.NewMultiaddr(fmt.Sprintf("/ip4/%s.%d/tcp/6051", ip[:strings.LastIndexByte(ip, '.')], last))
 }
 
-// announceAll places records of keys that nobody knows, as fast as they are taken.
+// announceAll places records as fast as they are taken: of every blob that the registry has, by peers that
+// do not exist and by the liar, and then of keys that nobody knows, by the liar.
 func announceAll(l *Liar, h host.Host, p peer.ID) {
 	for l.ctx.Err() == nil {
-		s, err := h.NewStream(l.ctx, p, discovery.Protocol)
-		if err != nil {
-			if !l.pause(lookEvery) {
-				return
-			}
-			continue
+		known := l.truth.digests()
+		for _, key := range known {
+			// Each on a stream of its own: who announces others is not listened to any more.
+			_ = l.announce(h, p, func(a *announcer) error { return a.announce(key, aGhost(a.Conn().LocalMultiaddr())) })
 		}
-		for err == nil && l.ctx.Err() == nil {
-			if err = announceOne(h, s); err == nil {
-				l.ledger.note(p, claims)
+		err := l.announce(h, p, func(a *announcer) (err error) {
+			self := myself(h)
+			for _, key := range known {
+				err = errors.Join(err, a.announce(key, self))
 			}
+			for err == nil && l.ctx.Err() == nil {
+				err = a.announce(anyKey(), self)
+			}
+			return err
+		})
+		if err != nil && !l.pause(lookEvery) {
+			return
 		}
-		_ = s.Reset() // nothing is waited for
 	}
 }
 
-func announceOne(h host.Host, s network.Stream) error {
-	content := make([]byte, 32)
-	_, _ = rand.Read(content) // never fails
-	key, err := multihash.Encode(content, multihash.SHA2_256)
+// An announcer is a stream of the DHT's to a peer.
+type announcer struct {
+	network.Stream
+	liar *Liar
+	peer peer.ID
+}
+
+// announce opens a stream, on which all is said that say says; no answer is waited for.
+func (l *Liar) announce(h host.Host, p peer.ID, say func(*announcer) error) error {
+	s, err := h.NewStream(l.ctx, p, discovery.Protocol)
 	if err != nil {
 		return err
 	}
-	message := pb.NewMessage(pb.Message_ADD_PROVIDER, key, 0)
-	message.ProviderPeers = []*pb.Message_Peer{myself(h)}
-	_, err = protodelim.MarshalTo(s, message)
+	err = say(&announcer{Stream: s, liar: l, peer: p})
+	if err != nil {
+		_ = s.Reset() // it is broken already
+		return err
+	}
+	return s.Close()
+}
+
+// announce says that a peer takes part in the swarm of a blob.
+func (a *announcer) announce(key blob.Digest, participant *pb.Message_Peer) error {
+	hash, err := multihash.Encode(key[:], multihash.SHA2_256)
+	if err != nil {
+		return err
+	}
+	message := pb.NewMessage(pb.Message_ADD_PROVIDER, hash, 0)
+	message.ProviderPeers = []*pb.Message_Peer{participant}
+	if _, err = protodelim.MarshalTo(a, message); err == nil {
+		a.liar.ledger.note(a.peer, claims)
+	}
 	return err
+}
+
+// anyKey draws a digest of nothing.
+func anyKey() (key blob.Digest) {
+	_, _ = rand.Read(key[:]) // never fails
+	return key
+}
+
+// aGhost is a peer that does not exist, at an address where nobody is.
+func aGhost(near ma.Multiaddr) *pb.Message_Peer {
+	p := &pb.Message_Peer{Id: []byte(ghost())}
+	if addr, err := elsewhere(near); err == nil {
+		p.Addrs = [][]byte{addr.Bytes()}
+	}
+	return p
 }
 
 // nameSelf answers questions of the DHT until the other side is done.

@@ -12,9 +12,13 @@ import (
 	"slices"
 	"testing"
 
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	mocknet "github.com/libp2p/go-libp2p/p2p/net/mock"
+	"google.golang.org/protobuf/encoding/protodelim"
 
+	"github.com/shoal-project/shoal/p2p/discovery"
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/pkg/chain"
 	"github.com/shoal-project/shoal/pkg/wire"
@@ -186,6 +190,46 @@ func TestListenersAreBounded(t *testing.T) {
 	first := slices.IndexFunc(all, func(told Told) bool { return told.Chunks == 1 && told.Answers == 1 })
 	if len(all) != maxListeners || first < 0 {
 		t.Errorf("%d listeners: %+v", len(all), all)
+	}
+}
+
+// Who floods the DHT announces what is pulled, too: itself, and peers that do not exist.
+func TestAnnouncements(t *testing.T) {
+	folder, known, _, _ := someBlob(t)
+	mode, err := Find("provider-flood")
+	if err != nil {
+		t.Fatal(err)
+	}
+	net, err := mocknet.FullMeshConnected(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	liar, self, listener := New(mode, folder), net.Hosts()[0], net.Hosts()[1]
+	t.Cleanup(func() {
+		liar.Close()
+		_ = net.Close()
+	})
+	heard := make(chan *pb.Message)
+	listener.SetStreamHandler(discovery.Protocol, func(s network.Stream) {
+		for in := bufio.NewReader(s); ; {
+			m := new(pb.Message)
+			if protodelim.UnmarshalFrom(in, m) != nil {
+				return
+			}
+			select {
+			case heard <- m:
+			case <-liar.ctx.Done():
+			}
+		}
+	})
+	liar.Around(self)
+	key := string(append([]byte{0x12, 32}, known[:]...)) // the multihash
+	for ghost, own, other := false, false, false; !ghost || !own || !other; {
+		m := <-heard
+		mine := peer.ID(m.GetProviderPeers()[0].GetId()) == self.ID()
+		ghost = ghost || !mine && string(m.GetKey()) == key
+		own = own || mine && string(m.GetKey()) == key
+		other = other || mine && string(m.GetKey()) != key
 	}
 }
 

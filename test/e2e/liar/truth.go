@@ -24,6 +24,18 @@ func newTruth(folder string) *truth {
 	return &truth{folder: folder, blobs: make(map[blob.Digest]*known)}
 }
 
+// digests are those of all blobs that lie in the folder.
+func (t *truth) digests() []blob.Digest {
+	names, _ := filepath.Glob(filepath.Join(t.folder, "*", "*", "data")) // the pattern is right
+	var all []blob.Digest
+	for _, name := range names {
+		if d, err := blob.ParseDigest("sha256:" + filepath.Base(filepath.Dir(name))); err == nil {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
 // of returns what is known of a blob, or nil.
 func (t *truth) of(d blob.Digest, g blob.Geometry) *known {
 	t.mu.Lock()
