@@ -106,7 +106,7 @@ func TestParse(t *testing.T) {
 	if err != nil || len(o.modes) != 2 || o.modes[1].Name != "stall" || !reflect.DeepEqual(o.colluders, []int{1, 3}) {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if o, err = parse([]string{"--checkout", "../../.."}, new(bytes.Buffer)); err != nil || len(o.modes) != len(liar.Modes()) {
+	if o, err = parse([]string{"--checkout", "../../.."}, new(bytes.Buffer)); err != nil || len(o.modes) != len(liar.Modes()) || o.retries != 0 {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for flag, want := range map[string]string{

@@ -16,7 +16,7 @@
 //	colluders           how many nodes lie, all in the same way
 //	round               from 1; a run beyond --repeat was made because one before broke its time
 //	retried             how many runs of the same there were just before that took too long and broke
-//	                    nothing else: the campaign judges by the last one
+//	                    nothing else: with --retries the campaign judges by the last one
 //	pulls, pulls_ok     of honest nodes, and how many ended with the right digests
 //	wrong_bytes_served  bytes that an honest node sent to the recorder and that are not the blob's, or
 //	                    not its chain's
@@ -40,7 +40,7 @@
 //	error               why it failed; the figures then mean nothing
 //
 // The exit code is 0 when every bound held, 1 when one broke or something failed, 2 when the
-// command line makes no sense. A run that takes too long is repeated before that is believed,
+// command line makes no sense. With --retries a run that takes too long is repeated before that is believed,
 // beside another honest one: the machine may have been busy.
 package main
 

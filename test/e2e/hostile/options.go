@@ -41,7 +41,7 @@ func parse(args []string, w io.Writer) (options, error) {
 	flags.StringVar(&modes, "modes", "", "the `names` of those to run, with commas (all)")
 	flags.StringVar(&colluders, "colluders", "1,2", "how many nodes lie together: `numbers`, with commas")
 	flags.IntVar(&o.repeat, "repeat", 1, "`rounds` of each")
-	flags.IntVar(&o.retries, "retries", 2, "how often a run that was only late is made `again`")
+	flags.IntVar(&o.retries, "retries", 0, "how often a run that was only late is made `again` before that counts")
 	flags.IntVar(&o.nodes, "nodes", 6, "how many nodes, liars included")
 	flags.StringVar(&o.rate, "rate", "100mbit", "how `fast` each node's link and the registry's is, as tc writes it")
 	flags.IntVar(&o.layers, "layers", 2, "layers of the image")
@@ -137,7 +137,7 @@ pull, and times what the registry sends, where nobody lies; and whether a liar m
 	flags.PrintDefaults()
 	_, _ = fmt.Fprint(w, `
 What a liar did: --modes NAME --colluders 1 --logs DIR, then DIR/NAME-1-1/n1-shoal.log and the others' logs.
-A busy machine makes everything slower: "load" in the JSON lines says how busy it was. So a run that was only
-late is made again, up to --retries times, and the last one counts: "retried" and RETRIED say how often.
+A busy machine makes everything slower: "load" in the JSON lines says how busy it was. With --retries a run that
+was only late is made again, so often at most, and the last one counts: "retried" and RETRIED say how often.
 `)
 }
