@@ -121,6 +121,11 @@ func (n network) unplug(node int) error {
 	return command("ip", "link", "set", n.cable(node), "nomaster")
 }
 
+// replug undoes unplug.
+func (n network) replug(node int) error {
+	return command("ip", "link", "set", n.cable(node), "master", n.bridge())
+}
+
 // isolate unplugs the node and ends every connection that it has, on its loopback as well, as
 // if all others had died (ss(8), -K).
 func (n network) isolate(node int) error {

@@ -34,8 +34,11 @@ func TestSecretRotation(t *testing.T) {
 	ended := pulls.end()
 	t.Logf("%d pulls went well", ended)
 	// Whoever still has the old secret is an outsider now.
+	if err := nodes[2].Daemon().Stop(); err != nil {
+		t.Errorf("the end of the daemon of %s: %v", nodes[2].Name, err)
+	}
 	nodes[2].secrets = []string{older}
-	nodes[2].RestartWith(older)
+	nodes[2].StartShoal()
 	AwaitMembers(nodes[:2]...)
 	if s := nodes[2].Daemon().MustStatus(); s.Members != 0 {
 		t.Errorf("with the old secret a node has %d members", s.Members)

@@ -109,11 +109,11 @@ func (l *Lab) Secret(digit byte) string {
 	return name
 }
 
-// RestartWith stops the node's daemon as a service manager does and starts it with other secrets,
-// given by their files, the one that stays first.
+// RestartWith stops the node's daemon as a service manager does, whatever it has under way, and starts it with
+// other secrets, given by their files, the one that stays first.
 func (n *Node) RestartWith(secrets ...string) {
 	n.lab.t.Helper()
-	if err := n.Daemon().Stop(); err != nil {
+	if err := n.Daemon().Process.Stop(); err != nil {
 		n.lab.t.Errorf("the daemon of %s ended: %v", n.Name, err)
 	}
 	n.secrets = secrets
