@@ -21,8 +21,10 @@ func (a *app) cleanupCommand() *cobra.Command {
 		Short: "Take what is left of Shoal off this machine",
 		Long: `For a machine from which Shoal was taken for good: gives containerd's files back as
 they were (shoal containerd uninstall), and deletes the store. It fails, and deletes
-nothing, while a daemon uses the store, and where the folder is not a store's. What is
-gone already is no error: run it again whenever it was interrupted.`,
+nothing, while a daemon uses the store, and where the folder is not a store's. Folders
+for containerd's content that are empty go as well: containerd keeps it elsewhere, and
+a kubelet made them for the daemon's pod. What is gone already is no error: run it again
+whenever it was interrupted.`,
 		Example: `  shoal cleanup
 
   # in a container that has the machine's /etc/containerd and /var/lib under /host
@@ -37,6 +39,9 @@ gone already is no error: run it again whenever it was interrupted.`,
 		defer stop()
 		err := flags.uninstall(ctx, a, containerd.UninstallRequest{Registries: flags.registries.names})
 		if err = errors.Join(err, eraseStore(filepath.Join(flags.root, dataDir))); err != nil {
+			return err
+		}
+		if err := containerd.RemoveEmptyContent(flags.root); err != nil {
 			return err
 		}
 		if stay {

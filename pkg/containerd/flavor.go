@@ -22,6 +22,13 @@ type flavor struct {
 	registries string
 	// socket is where containerd answers, unless its configuration says so.
 	socket string
+	// content is where containerd keeps layers, unless its configuration says so.
+	content string
+}
+
+// flavors are those that are looked for, each with its main file where it usually is.
+func flavors() []flavor {
+	return []flavor{plain("/etc/containerd/config.toml"), rancher("k3s"), rancher("rke2")}
 }
 
 // generated reports whether the main file is made anew at each start, from templates.
@@ -36,8 +43,11 @@ func (f flavor) fix(setting string) string {
 	return fmt.Sprintf("set %s in %s and restart containerd", setting, f.config)
 }
 
+// contentFolder is what containerd calls it, in the folder for all that it keeps.
+const contentFolder = "io.containerd.content.v1.content"
+
 func plain(config string) flavor {
-	return flavor{config: config, socket: "/run/containerd/containerd.sock"}
+	return flavor{config: config, socket: "/run/containerd/containerd.sock", content: "/var/lib/containerd/" + contentFolder}
 }
 
 func rancher(name string) flavor {
@@ -46,6 +56,7 @@ func rancher(name string) flavor {
 		config:     "/var/lib/rancher/" + name + "/agent/etc/containerd/config.toml",
 		registries: "/etc/rancher/" + name + "/registries.yaml",
 		socket:     "/run/k3s/containerd/containerd.sock", // of RKE2, too
+		content:    "/var/lib/rancher/" + name + "/agent/containerd/" + contentFolder,
 	}
 }
 
@@ -90,7 +101,7 @@ func (n *Node) readTemplate() error {
 
 // findFlavor looks where containerd is usually configured, unless it was told.
 func (n *Node) findFlavor() (flavor, error) {
-	usual := []flavor{plain("/etc/containerd/config.toml"), rancher("k3s"), rancher("rke2")}
+	usual := flavors()
 	if named := n.options.ConfigFile; named != "" {
 		for _, f := range usual {
 			if f.config == path.Clean(named) {

@@ -129,14 +129,15 @@ func (t *Tree) RemoveFolder(name, file string) error {
 	return errors.Join(t.sync(parent), t.clean(parent))
 }
 
-// RemoveEmpty removes a folder if nothing is in it.
+// RemoveEmpty removes a folder if nothing is in it, and no file system is mounted on it.
+// What is no folder stays as well.
 func (t *Tree) RemoveEmpty(name string) error {
 	actual, exists, err := t.Resolve(name)
-	if err != nil || !exists {
+	if err != nil || !exists || !t.IsDir(actual) {
 		return err
 	}
 	err = t.remove(actual)
-	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.EBUSY) {
 		return nil
 	}
 	if err != nil {

@@ -278,23 +278,32 @@ func onThread(f func()) {
 	<-done
 }
 
-func TestReadOnlyDisk(t *testing.T) {
+// withDisk calls do, seen by nobody else, while an empty disk is mounted on a folder. It does
+// not where there is no namespace for that.
+func withDisk(t *testing.T, folder string, flags uintptr, do func()) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root mounts")
 	}
-	root := t.TempDir()
 	onThread(func() {
 		err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS)
 		if err == nil {
 			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 		}
 		if err == nil {
-			err = unix.Mount("tmpfs", root, "tmpfs", unix.MS_RDONLY, "size=1m")
+			err = unix.Mount("tmpfs", folder, "tmpfs", flags, "size=1m")
 		}
 		if err != nil {
 			t.Logf("no mount namespace here: %v", err)
 			return
 		}
+		do()
+	})
+}
+
+func TestReadOnlyDisk(t *testing.T) {
+	root := t.TempDir()
+	withDisk(t, root, unix.MS_RDONLY, func() {
 		tree, err := hostfs.Open(root)
 		if err != nil {
 			t.Error(err)
@@ -314,6 +323,16 @@ func TestReadOnlyDisk(t *testing.T) {
 		}
 		if err := errors.Join(lock.Close(), tree.Sweep("/")); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// A folder on which a disk is mounted is not empty, whatever is on the disk.
+func TestMountedDiskStays(t *testing.T) {
+	tree, root := newTree(t, map[string]string{"/disk/": ""})
+	withDisk(t, filepath.Join(root, "disk"), 0, func() {
+		if err := tree.RemoveEmpty("/disk"); err != nil || !tree.IsDir("/disk") {
+			t.Errorf("removed: %v", err)
 		}
 	})
 }

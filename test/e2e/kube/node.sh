@@ -4,8 +4,10 @@ set -e
 hostname n$N
 for d in etc var opt; do mount -t overlay overlay -o lowerdir=/$d,upperdir=$DIR/$d-up,workdir=$DIR/$d-work /$d; done
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /var/lib/containerd /var/lib/kubelet /var/log /etc/cni/net.d /opt/cni /run/sysctl /run/lock
-mount --bind $DIR/containerd /var/lib/containerd # an overlay on an overlay is refused
+CONTENT=/var/lib/containerd
+[ $N = 1 ] || CONTENT=/var/lib/elsewhere # where Shoal does not look, so that the kubelet makes the folder where it does
+mkdir -p $CONTENT /var/lib/kubelet /var/log /etc/cni/net.d /opt/cni /run/sysctl /run/lock
+mount --bind $DIR/containerd $CONTENT # an overlay on an overlay is refused
 mount --bind $DIR/kubelet /var/lib/kubelet
 mount --bind $DIR/log /var/log
 ln -sfn /usr/lib/cni /opt/cni/bin
@@ -17,10 +19,12 @@ for kv in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_
 done
 mount --make-rshared /
 if [ ! -e /etc/containerd/config.toml ]; then # not at a reboot
+  [ $N = 1 ] || rm -rf /var/lib/containerd
   mkdir -p "/etc/containerd/certs.d/$REGISTRY"
   printf '# the registry of the lab\nserver = "http://%s"\n' $REGISTRY >"/etc/containerd/certs.d/$REGISTRY/hosts.toml"
   cat >/etc/containerd/config.toml <<C
 version = 3
+root = "$CONTENT"
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "overlayfs"
 [plugins."io.containerd.cri.v1.images".pinned_images]

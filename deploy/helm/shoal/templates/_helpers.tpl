@@ -42,7 +42,7 @@ place, for it names folders; the one that writes it has it below /host. */ -}}
 - name: containerd
   hostPath:
     path: {{ include "shoal.configDir" . }}
-    type: {{ eq .Values.platform "talos" | ternary "DirectoryOrCreate" "Directory" }}
+    type: Directory
 {{- end }}
 
 {{- define "shoal.contentDir" -}}
