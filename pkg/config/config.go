@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/containerd/configtoml"
 )
 
 // A StaleTags says who may help when upstream cannot be asked what a tag means.
@@ -112,6 +113,8 @@ type Config struct {
 	ContainerdRate blob.ByteCount
 	// ContainerdRoot is where the machine's file tree is, with containerd's configuration.
 	ContainerdRoot string
+	// ContainerdRelease is whose rules of reading that configuration count.
+	ContainerdRelease configtoml.Release
 	// StaleTags says who may help when upstream cannot be asked what a tag means.
 	StaleTags StaleTags
 	// AuthStale is how long after the registry last accepted a credential for a

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/pkg/config"
+	"github.com/shoal-project/shoal/pkg/containerd/configtoml"
 )
 
 func TestDefaultIsValidAndDocumented(t *testing.T) {
@@ -43,6 +44,7 @@ func TestPrecedence(t *testing.T) {
 listen: 127.0.0.1:1
 data-dir: /from/file
 zone: file
+containerd-version: 2.0
 p2p-bootstrap:
   - one.example:6051
   - two.example:6051
@@ -68,6 +70,9 @@ p2p-bootstrap:
 	}
 	if c.StoreMaxSize != 3*blob.GiB/2 {
 		t.Errorf("size %d", c.StoreMaxSize)
+	}
+	if c.ContainerdRelease != configtoml.TwoZero {
+		t.Errorf("containerd %v", c.ContainerdRelease)
 	}
 	if c.Upstreams["docker.io"] != "https://a" || c.Upstreams["quay.io"] != "http://b:5000" {
 		t.Errorf("upstreams %v", c.Upstreams)
@@ -117,6 +122,7 @@ func TestLoadErrorsNameThePlace(t *testing.T) {
 		{"huge size", flag("store-max-size", "15EiB"), "--store-max-size: \"15EiB\" is more than any disk holds"},
 		{"upstream form", flag("upstream", "docker.io"), "--upstream: must be of the form REGISTRY=URL, like docker.io=https://mirror.example"},
 		{"upstream twice", flag("upstream", "a.io=https://b", "a.io=https://c"), "--upstream: the registry \"a.io\" is given twice"},
+		{"version", flag("containerd-version", "two"), "--containerd-version: \"two\" is not a version of containerd, like 1.7.27"},
 		{"level", flag("log-level", "loud"), "--log-level: must be debug, info, warn or error"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/shoal-project/shoal/pkg/blob"
+	"github.com/shoal-project/shoal/pkg/containerd/configtoml"
 )
 
 // A Kind is the shape in which a setting is written.
@@ -124,6 +125,10 @@ func containerdSettings() []Setting {
 			func(c *Config) *blob.ByteCount { return &c.ContainerdRate }),
 		text("containerd-root", "FOLDER", "/", "see containerd's configuration on the machine under this folder, in a container that has it mounted",
 			func(c *Config) *string { return &c.ContainerdRoot }),
+		{
+			Key: "containerd-version", Placeholder: "VERSION", assign: assignRelease,
+			Usage: "say so where containerd is older than 2.1, and reads its configuration differently",
+		},
 	}
 }
 
@@ -224,6 +229,11 @@ func assignUpstreams(c *Config, values []string) error {
 	}
 	c.Upstreams = upstreams
 	return nil
+}
+
+func assignRelease(c *Config, values []string) (err error) {
+	c.ContainerdRelease, err = configtoml.ParseRelease(values[0])
+	return err
 }
 
 func assignLogLevel(c *Config, values []string) error {

@@ -130,7 +130,9 @@ func (n *node) runRuntime(ctx context.Context) error {
 // lookAtConfig finds out what containerd's configuration means for this node.
 func (n *node) lookAtConfig(ctx context.Context) {
 	mirror, mirrorErr := hoststoml.ParseMirror(n.cfg.Listen)
-	look, err := containerd.LookAt(ctx, containerd.Options{Root: n.cfg.ContainerdRoot, Mirror: mirror})
+	look, err := containerd.LookAt(ctx, containerd.Options{
+		Root: n.cfg.ContainerdRoot, Release: n.cfg.ContainerdRelease, Mirror: mirror,
+	})
 	r := n.runtime
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,6 +20,7 @@ import (
 	"github.com/shoal-project/shoal/pkg/admin"
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/pkg/config"
+	"github.com/shoal-project/shoal/pkg/containerd/configtoml"
 	"github.com/shoal-project/shoal/pkg/content"
 )
 
@@ -231,10 +232,8 @@ func TestWhatIsKeptTwice(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, f := newRegistry(t, 1<<20), newContainerd(t)
-			if file := filepath.Join(f.dir, "etc", "containerd", "config.toml"); c.toml != "" {
-				if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(c.toml), 0o600)); err != nil {
-					t.Fatal(err)
-				}
+			if c.toml != "" {
+				f.write("etc/containerd/config.toml", c.toml)
 			}
 			settings := f.beside(settings(t, r))
 			settings.StoreDedupe = c.dedupe
@@ -299,37 +298,70 @@ func TestWithoutContainerd(t *testing.T) {
 	}
 }
 
+// looked is what the metric says of containerd's files now.
+func (n *node) looked(t *testing.T) string {
+	t.Helper()
+	n.lookAtConfig(t.Context())
+	switch effective := n.runtime.status().MirrorEffective; {
+	case effective == nil:
+		return "unknown"
+	case *effective:
+		return "yes"
+	default:
+		return "no"
+	}
+}
+
+// write puts a file into the machine's tree.
+func (f *fakeContainerd) write(name, text string) {
+	f.t.Helper()
+	file := filepath.Join(f.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// asksShoal is a hosts.toml, with the mirror where mirrored has it.
+const asksShoal = "[host.'http://127.0.0.1:6050']\ncapabilities = ['pull', 'resolve']\n"
+
+// mirrored is a node beside a containerd whose files can name it; nothing listens.
+func mirrored(t *testing.T, f *fakeContainerd, set func(*config.Config)) *node {
+	t.Helper()
+	c := f.beside(settings(t, newRegistry(t, 100)))
+	c.Listen = "127.0.0.1:6050"
+	set(&c)
+	return runtimeNode(t, c, quick())
+}
+
 // The metric says what the files say, and nothing where they cannot be seen, as in a container
 // that has the configuration and not the folder that it names.
 func TestMirrorIsLookedAt(t *testing.T) {
-	r, f := newRegistry(t, 100), newContainerd(t)
-	c := f.beside(settings(t, r))
-	c.Listen = "127.0.0.1:6050" // as the files name it; nothing listens
-	n := runtimeNode(t, c, quick())
-	looked := func() string {
-		n.lookAtConfig(t.Context())
-		switch effective := n.runtime.status().MirrorEffective; {
-		case effective == nil:
-			return "unknown"
-		case *effective:
-			return "yes"
-		default:
-			return "no"
-		}
-	}
-	certs := filepath.Join(f.dir, "certs.d", "docker.io")
-	said := looked()
+	f := newContainerd(t)
+	n := mirrored(t, f, func(*config.Config) {})
+	said := n.looked(t)
 	for _, step := range []struct{ file, text string }{
-		{filepath.Join(f.dir, "etc", "containerd", "config.toml"), "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/certs.d'\n"},
-		{filepath.Join(certs, "hosts.toml"), ""},
-		{filepath.Join(certs, "hosts.toml"), "[host.'http://127.0.0.1:6050']\ncapabilities = ['pull', 'resolve']\n"},
+		{"etc/containerd/config.toml", "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/certs.d'\n"},
+		{"certs.d/docker.io/hosts.toml", ""},
+		{"certs.d/docker.io/hosts.toml", asksShoal},
 	} {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(step.file), 0o700), os.WriteFile(step.file, []byte(step.text), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		said += " " + looked()
+		f.write(step.file, step.text)
+		said += " " + n.looked(t)
 	}
 	if said != "unknown unknown no yes" {
 		t.Error(said)
+	}
+}
+
+// The files are read by the rules of the containerd that is there: a list of two folders works
+// with 2.0 and not with later ones.
+func TestMirrorIsLookedAtAsContainerdReads(t *testing.T) {
+	for release, want := range map[configtoml.Release]string{configtoml.TwoZero: "yes", configtoml.Newest: "no"} {
+		f := newContainerd(t)
+		f.write("etc/containerd/config.toml", "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/etc/containerd/certs.d:/etc/docker/certs.d'\n")
+		f.write("etc/containerd/certs.d/docker.io/hosts.toml", asksShoal)
+		n := mirrored(t, f, func(c *config.Config) { c.ContainerdRelease = release })
+		if said := n.looked(t); said != want {
+			t.Errorf("%v: %s", release, said)
+		}
 	}
 }

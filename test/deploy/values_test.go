@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +22,9 @@ func TestValuesThatMakeNoSense(t *testing.T) {
 		"mirror: {enforce: true, existing: false, registries: []}": "registries",
 		"config: {listen: '0.0.0.0:6050'}":                         "config",
 		"config: {p2p-secret-file: [/x]}":                          "config",
+		"config: {containerd-version: '2.0'}":                      "config",
+		"mirror: {containerdVersion: 2.0}":                         "containerdVersion",
+		"mirror: {containerdVersion: two}":                         "containerdVersion",
 		"config: {Log_Format: text}":                               "Log_Format",
 		"config: {upstream: {a: b}}":                               "upstream",
 		"resources: {limits: {memory: 1e9}}":                       "memory",
@@ -89,6 +93,37 @@ mirror: {enabled: false}
 	if a, b := checksum(chartObjects(t, "")), checksum(chartObjects(t, "config: {zone: a}")); a == "" || a == b {
 		t.Errorf("a changed setting does not show: %s, %s", a, b)
 	}
+}
+
+// All that read containerd's configuration are told how.
+func TestContainerdVersion(t *testing.T) {
+	all := chartObjects(t, `mirror: {containerdVersion: "2.0"}`)
+	for _, name := range []string{"DaemonSet/shoal", "DaemonSet/shoal-cleanup"} {
+		for _, c := range containers(all[name]) {
+			if args, _ := c.at("args").([]any); !slices.Contains(args, any("--containerd-version=2.0")) {
+				t.Errorf("%s, %s: %v", name, c.text("name"), args)
+			}
+		}
+	}
+	if notes := notes(t, "platform: talos\nmirror: {containerdVersion: '1.7'}"); strings.Count(notes, "check") != 2 ||
+		strings.Count(notes, " --hosts-dir /etc/cri/conf.d/hosts --containerd-version 1.7\n") != 2 {
+		t.Error(notes)
+	}
+}
+
+// notes is what helm says after an install.
+func notes(t *testing.T, text string) string {
+	t.Helper()
+	c := loadChart(t)
+	v, err := values(t, c, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := engine.Engine{}.RenderWithContext(t.Context(), c, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files["shoal/templates/NOTES.txt"]
 }
 
 func checksum(all objects) string {

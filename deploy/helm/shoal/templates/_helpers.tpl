@@ -38,6 +38,12 @@ place, for it names folders; the one that writes it has it below /host. */ -}}
 {{- end }}
 {{- end }}
 
+{{- /* What tells "shoal containerd check" the same as the daemon. */ -}}
+{{- define "shoal.checkFlags" -}}
+{{- if eq .Values.platform "talos" }} --hosts-dir {{ include "shoal.configDir" . }}{{ end }}
+{{- with .Values.mirror.containerdVersion }} --containerd-version {{ . }}{{ end }}
+{{- end }}
+
 {{- define "shoal.containerdVolume" -}}
 - name: containerd
   hostPath:
