@@ -113,6 +113,9 @@ type Config struct {
 	ContainerdRate blob.ByteCount
 	// ContainerdRoot is where the machine's file tree is, with containerd's configuration.
 	ContainerdRoot string
+	// ContainerdHostsDir is the folder of registries' folders on that machine, whatever the
+	// configuration says, which then is not read. Empty takes what it says.
+	ContainerdHostsDir string
 	// ContainerdRelease is whose rules of reading that configuration count.
 	ContainerdRelease configtoml.Release
 	// StaleTags says who may help when upstream cannot be asked what a tag means.

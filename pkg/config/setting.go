@@ -125,6 +125,8 @@ func containerdSettings() []Setting {
 			func(c *Config) *blob.ByteCount { return &c.ContainerdRate }),
 		text("containerd-root", "FOLDER", "/", "see containerd's configuration on the machine under this folder, in a container that has it mounted",
 			func(c *Config) *string { return &c.ContainerdRoot }),
+		text("containerd-hosts-dir", "FOLDER", "", "take this folder of registries' folders, whatever containerd's configuration says",
+			func(c *Config) *string { return &c.ContainerdHostsDir }),
 		{
 			Key: "containerd-version", Placeholder: "VERSION", assign: assignRelease,
 			Usage: "say so where containerd is older than 2.1, and reads its configuration differently",

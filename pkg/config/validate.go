@@ -150,6 +150,9 @@ func (c Config) checkContainerd(k *check) {
 	if path := c.ContainerdRoot; !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0) {
 		k.failf("containerd-root", "%q is not the absolute path of a folder", path)
 	}
+	if path := c.ContainerdHostsDir; path != "" && (!strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0)) {
+		k.failf("containerd-hosts-dir", "%q is not the absolute path of a folder", path)
+	}
 	if c.ContainerdRate < 0 {
 		k.failf("containerd-rate", "%d must not be negative", c.ContainerdRate)
 	}

@@ -75,6 +75,7 @@ func TestValidate(t *testing.T) {
 		{"background", func(c *config.Config) { c.BackgroundMaxSize = 0 }, "background-max-size", "must be more than 0"},
 		{"store-dedupe", func(c *config.Config) { c.StoreDedupe = "on" }, "store-dedupe", "auto or off"},
 		{"containerd-root", func(c *config.Config) { c.ContainerdRoot = "" }, "containerd-root", "not the absolute path"},
+		{"containerd-hosts-dir", func(c *config.Config) { c.ContainerdHostsDir = "certs.d" }, "containerd-hosts-dir", "not the absolute path"},
 		{"containerd-rate", func(c *config.Config) { c.ContainerdRate = -1 }, "containerd-rate", "negative"},
 		{"containerd-content", func(c *config.Config) { c.ContainerdContent = "content" }, "containerd-content", "not the absolute path"},
 		{"containerd-socket", func(c *config.Config) { c.ContainerdSocket = "sock" }, "containerd-socket", "not the absolute path"},

@@ -182,11 +182,11 @@ func TestLookAt(t *testing.T) {
 			t.Errorf("%+v, %v, want %+v", got, err, want)
 		}
 	}
-	want(containerd.Look{})
+	want(containerd.Look{Configured: true})
 	m.install("docker.io")
-	want(containerd.Look{Effective: true})
+	want(containerd.Look{Effective: true, Configured: true})
 	m.write(mainFile, setting+"[plugins.'io.containerd.cri.v1.images']\ndiscard_unpacked_layers = true\n")
-	want(containerd.Look{Effective: true, DiscardsLayers: true})
+	want(containerd.Look{Effective: true, Configured: true, DiscardsLayers: true})
 	m.remove(mainFile)
 	if _, err := containerd.LookAt(t.Context(), m.options()); !errors.Is(err, containerd.ErrNoConfig) {
 		t.Errorf("without a configuration: %v", err)

@@ -11,7 +11,9 @@ type Look struct {
 	// Effective is set where containerd asks Shoal first for the registries that Install was
 	// asked for. Whether Shoal answers is not asked.
 	Effective bool
-	// DiscardsLayers is set where containerd keeps no layer once it is unpacked.
+	// Configured is set where containerd's configuration was read. With Options.HostsDir it is not.
+	Configured bool
+	// DiscardsLayers is set where that says that no layer is kept once it is unpacked.
 	DiscardsLayers bool
 }
 
@@ -32,7 +34,7 @@ func LookAt(ctx context.Context, o Options) (_ Look, err error) {
 	if n.config.Missing && n.config.Path == "" {
 		return Look{}, ErrNoConfig
 	}
-	look := Look{DiscardsLayers: n.config.DiscardUnpackedLayers}
+	look := Look{Configured: o.HostsDir == "" && !n.config.Missing, DiscardsLayers: n.config.DiscardUnpackedLayers}
 	seen, err := n.seesFolders()
 	if err != nil {
 		return Look{}, err

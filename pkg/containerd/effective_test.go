@@ -29,8 +29,23 @@ func TestLookAtSaysWhenFoldersAreNotSeen(t *testing.T) {
 		"an empty folder elsewhere":    {files{mainFile: in("/opt/certs.d"), "/opt/certs.d/": ""}, false, nil},
 	} {
 		look, err := containerd.LookAt(t.Context(), newMachine(t, c.files).options())
-		if look.Effective != c.effective || !errors.Is(err, c.err) {
+		if look.Effective != c.effective || look.Configured == errors.Is(err, containerd.ErrNoConfig) || !errors.Is(err, c.err) {
 			t.Errorf("%s: %+v, %v", name, look, err)
 		}
+	}
+}
+
+// Talos' folder is named outright, and its containerd's configuration is not to be had.
+func TestLookAtNamedFolder(t *testing.T) {
+	const folder = "/etc/cri/conf.d/hosts"
+	m := newMachine(t, files{folder + "/docker.io/hosts.toml": "[host.'http://127.0.0.1:6050']\ncapabilities = ['pull', 'resolve']\n"})
+	o := m.options()
+	o.HostsDir = folder
+	if look, err := containerd.LookAt(t.Context(), o); look != (containerd.Look{Effective: true}) || err != nil {
+		t.Errorf("%+v, %v", look, err)
+	}
+	m.remove(folder)
+	if look, err := containerd.LookAt(t.Context(), o); look.Effective || !errors.Is(err, containerd.ErrNoFolder) {
+		t.Errorf("%+v, %v", look, err)
 	}
 }

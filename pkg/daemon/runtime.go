@@ -131,13 +131,13 @@ func (n *node) runRuntime(ctx context.Context) error {
 func (n *node) lookAtConfig(ctx context.Context) {
 	mirror, mirrorErr := hoststoml.ParseMirror(n.cfg.Listen)
 	look, err := containerd.LookAt(ctx, containerd.Options{
-		Root: n.cfg.ContainerdRoot, Release: n.cfg.ContainerdRelease, Mirror: mirror,
+		Root: n.cfg.ContainerdRoot, HostsDir: n.cfg.ContainerdHostsDir, Release: n.cfg.ContainerdRelease, Mirror: mirror,
 	})
 	r := n.runtime
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case err != nil && !errors.Is(err, containerd.ErrNoFolder):
+	case !look.Configured:
 		r.layers = unknown
 	case look.DiscardsLayers:
 		r.layers = dropped

@@ -220,15 +220,17 @@ func TestWhatIsKeptTwice(t *testing.T) {
 	for name, c := range map[string]struct {
 		dedupe config.StoreDedupe
 		toml   string // containerd's configuration; empty: it cannot be seen
+		hosts  string // the folder of hosts, if it is named
 		unsure time.Duration
 		stays  bool
 	}{
-		"off":                     {config.DedupeOff, "version = 3\n", 0, true},
-		"auto":                    {config.DedupeAuto, "version = 3\n", time.Hour, false},
-		"auto, layers dropped":    {config.DedupeAuto, drops, 0, true},
-		"auto, folders not seen":  {config.DedupeAuto, elsewhere, time.Hour, false},
-		"auto, nobody knows":      {config.DedupeAuto, "", time.Hour, true},
-		"nobody knows, long kept": {config.DedupeAuto, "", 0, false},
+		"off":                     {config.DedupeOff, "version = 3\n", "", 0, true},
+		"auto":                    {config.DedupeAuto, "version = 3\n", "", time.Hour, false},
+		"auto, layers dropped":    {config.DedupeAuto, drops, "", 0, true},
+		"auto, folders not seen":  {config.DedupeAuto, elsewhere, "", time.Hour, false},
+		"auto, nobody knows":      {config.DedupeAuto, "", "", time.Hour, true},
+		"folder named, file not":  {config.DedupeAuto, "", "/blobs", time.Hour, true},
+		"nobody knows, long kept": {config.DedupeAuto, "", "", 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, f := newRegistry(t, 1<<20), newContainerd(t)
@@ -237,6 +239,7 @@ func TestWhatIsKeptTwice(t *testing.T) {
 			}
 			settings := f.beside(settings(t, r))
 			settings.StoreDedupe = c.dedupe
+			settings.ContainerdHostsDir = c.hosts
 			times := quick()
 			times.unsure = c.unsure
 			n := runtimeNode(t, settings, times)
@@ -363,5 +366,15 @@ func TestMirrorIsLookedAtAsContainerdReads(t *testing.T) {
 		if said := n.looked(t); said != want {
 			t.Errorf("%v: %s", release, said)
 		}
+	}
+}
+
+// Where the folder is named, as on Talos, nothing else has to be seen.
+func TestMirrorIsLookedAtInNamedFolder(t *testing.T) {
+	f := newContainerd(t)
+	f.write("hosts/docker.io/hosts.toml", asksShoal)
+	n := mirrored(t, f, func(c *config.Config) { c.ContainerdHostsDir = "/hosts" })
+	if said := n.looked(t); said != "yes" {
+		t.Error(said)
 	}
 }

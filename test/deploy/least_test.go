@@ -101,6 +101,9 @@ func TestDaemonSeesWhatItIsTold(t *testing.T) {
 			"containerd-content": "/var/lib/containerd/io.containerd.content.v1.content",
 			"containerd-socket":  "/run/containerd/containerd.sock",
 		}
+		if strings.Contains(text, "talos") { // or it could not see what containerd reads
+			told["containerd-hosts-dir"] = "no folder"
+		}
 		args, _ := daemon.at("args").([]any)
 		for _, arg := range args {
 			word, _ := arg.(string)

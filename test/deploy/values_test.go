@@ -23,6 +23,7 @@ func TestValuesThatMakeNoSense(t *testing.T) {
 		"config: {listen: '0.0.0.0:6050'}":                         "config",
 		"config: {p2p-secret-file: [/x]}":                          "config",
 		"config: {containerd-version: '2.0'}":                      "config",
+		"config: {containerd-hosts-dir: /etc/containerd/certs.d}":  "config",
 		"mirror: {containerdVersion: 2.0}":                         "containerdVersion",
 		"mirror: {containerdVersion: two}":                         "containerdVersion",
 		"config: {Log_Format: text}":                               "Log_Format",
