@@ -31,6 +31,10 @@ func uninstall(l *lab) (string, error) {
 	if err != nil || !strings.Contains(string(lines), "shoal:begin") {
 		return "", fmt.Errorf("a node without power has no mirror left: %q, %w", lines, err)
 	}
+	// Its containerd keeps content elsewhere, so that the kubelet made the folder that the pod mounts.
+	if _, err := os.Stat(filepath.Join(down.disk, "var-up", "lib", "containerd", "io.containerd.content.v1.content")); err != nil {
+		return "", fmt.Errorf("the node has nothing that only a pod wanted: %w", err)
+	}
 	if _, err := l.helm("uninstall", "shoal"); err != nil {
 		return "", err
 	}
@@ -78,48 +82,4 @@ func (l *lab) onlyCleanupLeft() error {
 		return fmt.Errorf("no cleanup in %q", left)
 	}
 	return nil
-}
-
-func kustomize(l *lab) (string, error) {
-	overlay := filepath.Join(l.sandbox, "overlay")
-	if err := l.writeOverlay(overlay); err != nil {
-		return "", err
-	}
-	if _, err := l.kubectl("apply", "-k", overlay); err != nil {
-		return "", err
-	}
-	if err := errors.Join(l.settled(), l.throughShoal("kustomized")); err != nil {
-		return "", err
-	}
-	if _, err := l.kubectl("-n", namespace, "delete", "daemonset", "shoal-cleanup", "--ignore-not-found"); err != nil {
-		return "", err
-	}
-	if _, err := l.kubectl("delete", "-k", overlay); err != nil {
-		return "", err
-	}
-	for _, n := range l.nodes {
-		if err := l.gone(n); err != nil {
-			return "", err
-		}
-		if now, err := n.files(certsFolder); err != nil || len(now) != len(l.before[n.name]) {
-			return "", fmt.Errorf("%s on %s is %v, %w", certsFolder, n.name, now, err)
-		}
-	}
-	cleanup := filepath.Join(l.sandbox, "cleanup")
-	if err := l.writeCleanup(cleanup); err != nil {
-		return "", err
-	}
-	if _, err := l.kubectl("apply", "-k", cleanup); err != nil {
-		return "", err
-	}
-	if err := l.rollout("shoal-cleanup"); err != nil {
-		return "", err
-	}
-	for _, n := range l.nodes {
-		if err := l.untouched(n); err != nil {
-			return "", err
-		}
-	}
-	_, err := l.kubectl("delete", "-k", cleanup)
-	return "installed by one command over a cleanup, which gave way; deleted: the mirror went with the daemon, the rest with the cleanup", err
 }

@@ -50,7 +50,7 @@ func cases() []testCase {
 		{"enforce", "a registry that can be reached through Shoal only, and the way back", enforce},
 		{"no-socket", "without containerd's socket and content everything else is the same", noSocket},
 		{"uninstall", "helm uninstall with a node that is down: both are as before in the end", uninstall},
-		{"kustomize", "kubectl apply -k beside the cleanup that is still there, and delete -k", kustomize},
+		{"kustomize", "kubectl apply -k beside the cleanup that is still there, then with another setting and secret, and delete -k", kustomize},
 	}
 }
 
