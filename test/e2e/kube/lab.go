@@ -196,7 +196,7 @@ func (l *lab) eventually(what string, check func() error) error {
 	}
 }
 
-// get is for what listens on the control plane's addresses.
+// get is for what listens on addresses of the control plane and the nodes.
 func (l *lab) get(url string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(l.ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -39,6 +39,9 @@ func (l *lab) newNode(number int) (*node, error) {
 	return n, n.powerOn()
 }
 
+// address is where the other node and the control plane reach it.
+func (n *node) address() string { return fmt.Sprintf("10.88.0.1%d", n.number) }
+
 func (n *node) powerOn() error {
 	l := n.lab
 	if err := makeGroups(l.group, n.name); err != nil {

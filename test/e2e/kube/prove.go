@@ -49,6 +49,7 @@ func cases() []testCase {
 		{"scale", "from two nodes to one and back", scale},
 		{"enforce", "a registry that can be reached through Shoal only, and the way back", enforce},
 		{"no-socket", "without containerd's socket and content everything else is the same", noSocket},
+		{"metrics", "metrics at the node's address, probed there; the Prometheus operator's objects", metrics},
 		{"uninstall", "helm uninstall with a node that is down: both are as before in the end", uninstall},
 		{"kustomize", "kubectl apply -k beside the cleanup that is still there, then with another setting and secret, and delete -k", kustomize},
 	}
