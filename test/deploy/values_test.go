@@ -112,6 +112,16 @@ func TestContainerdVersion(t *testing.T) {
 	}
 }
 
+// What stays after the removal that the notes describe is named there.
+func TestNotesNameTheNamespace(t *testing.T) {
+	if text := notes(t, ""); !strings.Contains(text, "kubectl delete namespace "+namespace+"\n") {
+		t.Error(text)
+	}
+	if text := notes(t, "cleanup: false"); strings.Contains(text, "delete") {
+		t.Error(text)
+	}
+}
+
 // notes is what helm says after an install.
 func notes(t *testing.T, text string) string {
 	t.Helper()
