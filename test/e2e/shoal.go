@@ -20,6 +20,7 @@ import (
 const (
 	p2pPort        = "6051"
 	metricsAddress = "127.0.0.1:6052"
+	socketFlag     = "--containerd-socket"
 )
 
 // A Daemon is one node's Shoal.
@@ -50,7 +51,7 @@ func (n *Node) BesideContainerd(rate string) []string {
 		t.Fatal(err)
 	}
 	return []string{
-		"--containerd-content", n.contentFolder(), "--containerd-socket", n.containerd.socket, "--containerd-rate", rate,
+		"--containerd-content", n.contentFolder(), socketFlag, n.containerd.socket, "--containerd-rate", rate,
 		"--containerd-root", root,
 	}
 }
@@ -89,6 +90,9 @@ func (n *Node) startDaemon(program []string, flags ...string) {
 	}
 	d.Process = lab.Start(n.Name+"-shoal", n.netns(), argv...)
 	d.Await(d.up)
+	if slices.Contains(flags, socketFlag) {
+		d.Await(d.follows)
+	}
 	var err error
 	if d.atStart, err = d.holds(lab.t.Context()); err != nil {
 		lab.t.Fatalf("counting what %s holds: %v", d.Name, err)
@@ -133,6 +137,15 @@ func (d *Daemon) up(ctx context.Context) error {
 		return err
 	}
 	return answer.Body.Close()
+}
+
+// follows reports whether the daemon hears from its containerd, for which it holds a connection.
+func (d *Daemon) follows(context.Context) error {
+	s, err := d.Status() //nolint:contextcheck // it has a limit of its own
+	if err == nil && !s.Containerd.Followed {
+		err = errors.New(s.Containerd.Reason)
+	}
+	return err
 }
 
 func (d *Daemon) ready(ctx context.Context) error {
