@@ -2,15 +2,12 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -104,11 +101,7 @@ func (n *Node) takePort(serve func(net.Conn)) (stop func()) {
 func TestPortIsTakenBesideKeep(t *testing.T) {
 	lab := NewLab(t)
 	node := lab.AddNode(NoMirror)
-	hosts := filepath.Join(node.hostsFolder(), lab.Registry.Host, "hosts.toml")
-	before, err := os.ReadFile(hosts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := node.Hosts()
 	node.Start("keep", lab.site.Tools.Shoal, "containerd", "keep", "--containerd-config", filepath.Join(node.dir, "containerd.toml"),
 		"--registry", lab.Registry.Host, "--listen", mirrorAddress)
 	for name, serve := range map[string]func(net.Conn){
@@ -129,11 +122,10 @@ func TestPortIsTakenBesideKeep(t *testing.T) {
 			stop := node.takePort(serve)
 			defer stop()
 			Eventually(t, patience, "the mirror to be taken out", func() error {
-				now, err := os.ReadFile(hosts)
-				if err == nil && !bytes.Equal(now, before) {
-					err = fmt.Errorf("%s", now)
+				if now := node.Hosts(); now != before {
+					return errors.New(now)
 				}
-				return err
+				return nil
 			})
 			image := lab.Registry.Push("kept-"+strings.ReplaceAll(name, " ", "-"), MiB)
 			node.MustPull(image.Tagged)
@@ -144,19 +136,8 @@ func TestPortIsTakenBesideKeep(t *testing.T) {
 
 // check runs "shoal containerd check" on the node about the lab's registry.
 func (n *Node) check(flags ...string) (code int, said string) {
-	t := n.lab.t
-	t.Helper()
-	out, err := n.Run(nil, append([]string{
-		n.lab.site.Tools.Shoal, "containerd", "check",
-		"--containerd-config", filepath.Join(n.dir, "containerd.toml"), "--registry", n.lab.Registry.Host, "--listen", mirrorAddress,
-	}, flags...)...)
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return exit.ExitCode(), out
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return 0, out
+	n.lab.t.Helper()
+	return n.ShoalContainerd("check", flags...)
 }
 
 // A pull by containerd itself proves where its pulls go, and leaves nothing behind.

@@ -214,30 +214,6 @@ func TestLoadReleases(t *testing.T) {
 	}
 }
 
-// What containerd 1.7.29 itself made of the set-ups, by its config dump, is kept in a file.
-func TestLoadAgreesWithContainerd17(t *testing.T) {
-	golden, err := os.ReadFile("testdata/containerd-1.7.29.golden")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]bool{}
-	for line := range strings.Lines(string(golden)) {
-		want[strings.TrimSpace(line)] = true
-	}
-	for _, s := range setups(t) {
-		if s.name == "missing" { // the dump fails, the daemon does not
-			continue
-		}
-		got := s.name + " fails"
-		if c, err := configtoml.Load(disk{}, s.main(), configtoml.One); err == nil {
-			got = fmt.Sprintf("%s path=%q discard=%t mirrors=%t", s.name, c.Path, c.DiscardUnpackedLayers, c.Mirrors)
-		}
-		if !want[got] {
-			t.Errorf("not in the file: %s", got)
-		}
-	}
-}
-
 func TestSocket(t *testing.T) {
 	for name, c := range map[string]struct {
 		files memory

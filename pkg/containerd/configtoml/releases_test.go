@@ -1,0 +1,124 @@
+package configtoml_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/shoal-project/shoal/pkg/containerd/configtoml"
+)
+
+// An olderContainerd is one of before 2.1. What it made of the set-ups, by its config dump, is
+// kept in a file.
+type olderContainerd struct {
+	version string
+	release configtoml.Release
+	plugin  string   // that pulls images
+	unlike  []string // the set-ups of which Load says something else than the dump
+}
+
+func olderContainerds() []olderContainerd {
+	return []olderContainerd{
+		// Where there is no main file the dump fails, and the daemon starts.
+		{"1.7.35", configtoml.One, "io.containerd.grpc.v1.cri", []string{"missing"}},
+		// Where an import is missing the dump goes on, and the daemon does not start. What a file
+		// without version says of images, 2.0 loses: it gives the plugins their full names, takes
+		// the file for one of version 3, and looks under the newer name.
+		{"2.0.14", configtoml.TwoZero, "io.containerd.cri.v1.images", []string{"import_missing", "no_version"}},
+	}
+}
+
+func (c olderContainerd) kept() string { return "testdata/containerd-" + c.version + ".golden" }
+
+func TestLoadAgreesWithOlderContainerds(t *testing.T) {
+	for _, older := range olderContainerds() {
+		golden, err := os.ReadFile(older.kept())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]bool{}
+		for line := range strings.Lines(string(golden)) {
+			want[line] = true
+		}
+		for _, s := range setups(t) {
+			got := s.name + " fails\n"
+			if c, err := configtoml.Load(disk{}, s.main(), older.release); err == nil {
+				got = agreed(s, c.Path, c.DiscardUnpackedLayers, c.Mirrors)
+			}
+			if !slices.Contains(older.unlike, s.name) && !want[got] {
+				t.Errorf("not in %s: %s", older.kept(), got)
+			}
+		}
+	}
+}
+
+// The files are what the real ones say. The programs are built by the tests of other clients.
+func TestOlderContainerdsSayTheSame(t *testing.T) {
+	for _, older := range olderContainerds() {
+		t.Run(older.version, func(t *testing.T) {
+			program, err := filepath.Abs("../../../bin/tools/containerd-v" + older.version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
+				t.Skip("no " + program + ": make e2e-clients builds it")
+			}
+			var says strings.Builder
+			for _, s := range setups(t) {
+				says.WriteString(older.dump(t, program, s))
+			}
+			golden, err := os.ReadFile(older.kept())
+			if err != nil || says.String() != string(golden) {
+				t.Errorf("%v; it says\n%s", err, &says)
+			}
+		})
+	}
+}
+
+// dump is the line about a set-up that the program itself gives.
+func (c olderContainerd) dump(t *testing.T, program string, s setup) string {
+	t.Helper()
+	output, err := exec.Command(program, "--config", s.main(), "config", "dump").Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return s.name + " fails\n"
+	}
+	var d dump
+	if err := errors.Join(err, toml.Unmarshal(output, &d)); err != nil {
+		t.Fatalf("%s: %v", s.name, err)
+	}
+	images := d.Plugins[c.plugin]
+	if c.release == configtoml.One {
+		images.Discard = discards17(t, output)
+	}
+	return agreed(s, images.Registry.ConfigPath, images.Discard, len(images.Registry.Mirrors) > 0)
+}
+
+// discards17 reads the setting where containerd 1.x has it.
+func discards17(t *testing.T, output []byte) bool {
+	t.Helper()
+	var d struct {
+		Plugins map[string]struct {
+			Containerd struct {
+				Discard bool `toml:"discard_unpacked_layers"`
+			} `toml:"containerd"`
+		} `toml:"plugins"`
+	}
+	if err := toml.Unmarshal(output, &d); err != nil {
+		t.Fatal(err)
+	}
+	return d.Plugins["io.containerd.grpc.v1.cri"].Containerd.Discard
+}
+
+// agreed is a line of the files: what both have to make of a set-up.
+func agreed(s setup, path string, discard, mirrors bool) string {
+	path = strings.ReplaceAll(path, s.root, "@ROOT@")
+	return fmt.Sprintf("%s path=%q discard=%t mirrors=%t\n", s.name, path, discard, mirrors)
+}
