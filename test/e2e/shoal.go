@@ -126,7 +126,7 @@ func (n *Node) RestartWith(secrets ...string) {
 
 // up reports whether every part of the daemon is there: what it holds is counted from then on.
 func (d *Daemon) up(ctx context.Context) error {
-	if err := d.ready(ctx); err != nil {
+	if err := d.probe(ctx, "/readyz"); err != nil {
 		return err
 	}
 	if _, err := d.Status(); err != nil { //nolint:contextcheck // it has a limit of its own
@@ -148,15 +148,16 @@ func (d *Daemon) follows(context.Context) error {
 	return err
 }
 
-func (d *Daemon) ready(ctx context.Context) error {
-	answer, err := d.node.get(ctx, "http://"+metricsAddress+"/readyz", nil)
+// probe asks the daemon for its health as the kubelet does, and returns what it says if that is not 200.
+func (d *Daemon) probe(ctx context.Context, path string) error {
+	answer, err := d.node.get(ctx, "http://"+metricsAddress+path, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
 		why, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
-		return fmt.Errorf("/readyz: %s: %s", answer.Status, why)
+		return fmt.Errorf("%s: %s: %s", path, answer.Status, why)
 	}
 	return nil
 }
