@@ -41,8 +41,8 @@ unit: ## Unit tests with the race detector, in random order, and the import rule
 e2e: build ## Many nodes in network namespaces with real containerd (root)
 	@cd test/e2e && go test ./benchswarm ./hostile ./liar ./scope && go test -count=1 -timeout 30m -v . 2>&1
 
-e2e-clients: build ## Other clients pull through Shoal, with the real tools (root; minutes to build them, once)
-	@cd test/e2e && go test -count=1 -timeout 60m -v ./clients 2>&1
+e2e-clients: build ## Other clients pull through Shoal, with the real tools (root; minutes to build them, once; FLAGS=--if-cached)
+	@cd test/e2e && go test -count=1 -timeout 60m -v ./clients $(if $(FLAGS),-args $(FLAGS)) 2>&1
 
 e2e-kube: ## The chart and the kustomizations on a real Kubernetes of two nodes (root; FLAGS=--help)
 	@mkdir -p bin && cd test/e2e && go build -o ../../bin/e2e-kube ./kube

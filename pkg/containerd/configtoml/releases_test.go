@@ -64,10 +64,11 @@ func TestLoadAgreesWithOlderContainerds(t *testing.T) {
 func TestOlderContainerdsSayTheSame(t *testing.T) {
 	for _, older := range olderContainerds() {
 		t.Run(older.version, func(t *testing.T) {
-			program, err := filepath.Abs("../../../bin/tools/containerd-v" + older.version)
+			home, err := os.UserHomeDir()
 			if err != nil {
 				t.Fatal(err)
 			}
+			program := filepath.Join(home, ".cache", "shoal-clients", "containerd-v"+older.version)
 			if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
 				t.Skip("no " + program + ": make e2e-clients builds it")
 			}

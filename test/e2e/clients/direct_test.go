@@ -9,6 +9,12 @@ import (
 	"github.com/shoal-project/shoal/test/e2e"
 )
 
+// The versions that are tested.
+const (
+	crane = "crane-v0.21.6"
+	oras  = "oras-v1.3.6"
+)
+
 // direct is an image named by the mirror's address, for tools that know no mirrors.
 func (k *kit) direct() string { return mirror + "/" + k.ref }
 
@@ -16,13 +22,13 @@ func TestCrane(t *testing.T) {
 	k := newKit(t)
 	k.both(func(n *e2e.Node) error {
 		// It hashes and unpacks every layer of each platform.
-		_, err := n.Run(nil, tool(t, "crane"), "validate", "--insecure", "--remote", k.direct())
+		_, err := n.Run(nil, tool(t, crane), "validate", "--insecure", "--remote", k.direct())
 		return err
 	})
-	if said, err := k.second.Run(nil, tool(t, "crane"), "digest", "--insecure", k.direct()); err != nil || strings.TrimSpace(said) != k.image.Digest {
+	if said, err := k.second.Run(nil, tool(t, crane), "digest", "--insecure", k.direct()); err != nil || strings.TrimSpace(said) != k.image.Digest {
 		t.Errorf("digest %q, %v", said, err)
 	}
-	if said, err := k.second.Run(nil, tool(t, "crane"), "ls", "--insecure", mirror+"/"+registry+"/team/app"); err != nil || strings.TrimSpace(said) != "1" {
+	if said, err := k.second.Run(nil, tool(t, crane), "ls", "--insecure", mirror+"/"+registry+"/team/app"); err != nil || strings.TrimSpace(said) != "1" {
 		t.Errorf("tags %q, %v", said, err)
 	}
 }
@@ -31,7 +37,7 @@ func TestORAS(t *testing.T) {
 	k := newKit(t)
 	k.both(func(n *e2e.Node) error {
 		layout := t.TempDir()
-		if _, err := n.Run(nil, tool(t, "oras"), "copy", "--from-plain-http", k.direct(), "--to-oci-layout", layout+":1"); err != nil {
+		if _, err := n.Run(nil, tool(t, oras), "copy", "--from-plain-http", k.direct(), "--to-oci-layout", layout+":1"); err != nil {
 			return err
 		}
 		return k.wholeLayers(filepath.Join(layout, "blobs", "sha256"))
@@ -43,13 +49,13 @@ func TestORASArtifact(t *testing.T) {
 	k := newKit(t)
 	const repository = "/charts/app:1"
 	text := strings.Repeat("a chart\n", 1000)
-	push := "cd " + filepath.Dir(k.write("chart.tgz", text)) + " && exec " + tool(t, "oras") + " push --plain-http " + k.lab.Registry.Host + repository +
+	push := "cd " + filepath.Dir(k.write("chart.tgz", text)) + " && exec " + tool(t, oras) + " push --plain-http " + k.lab.Registry.Host + repository +
 		" --artifact-type application/vnd.cncf.helm.config.v1+json chart.tgz:application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 	if _, err := k.first.Run(nil, "sh", "-c", push); err != nil {
 		t.Fatal(err)
 	}
 	out := t.TempDir()
-	if _, err := k.second.Run(nil, tool(t, "oras"), "pull", "--plain-http", "-o", out, mirror+"/"+registry+repository); err != nil {
+	if _, err := k.second.Run(nil, tool(t, oras), "pull", "--plain-http", "-o", out, mirror+"/"+registry+repository); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(filepath.Join(out, "chart.tgz")); err != nil || string(got) != text {

@@ -24,7 +24,7 @@ const docker29 = "dockerd-v2.0.0-beta.24"
 func TestDockerEngine(t *testing.T) {
 	k := newKit(t, hub)
 	for _, e := range []engine{
-		{program: filepath.Join(tool(t, "docker"), "usr", "sbin", "dockerd"), flags: []string{mirrorForHub, "--storage-driver=vfs"}},
+		{program: filepath.Join(tool(t, dockerFolder), "usr", "sbin", "dockerd"), flags: []string{mirrorForHub, "--storage-driver=vfs"}},
 		{program: tool(t, docker29), flags: []string{mirrorForHub, "--storage-driver=vfs", "--feature=containerd-snapshotter=false"}},
 	} {
 		k.both(func(n *e2e.Node) error { return k.dockerPull(n, e, "team/app") })
@@ -60,7 +60,7 @@ type engine struct {
 func (k *kit) dockerPull(n *e2e.Node, e engine, repository string) error {
 	process, socket := k.startDocker(n, e)
 	defer process.Kill()
-	docker := []string{filepath.Join(tool(k.t, "docker"), "usr", "bin", "docker"), "-H", socket}
+	docker := []string{filepath.Join(tool(k.t, dockerFolder), "usr", "bin", "docker"), "-H", socket}
 	said, err := n.Run(nil, append(docker, "info", "--format", "{{.DriverStatus}}")...)
 	if err == nil && strings.Contains(said, "snapshotter") != e.store {
 		err = fmt.Errorf("it keeps images in %q", said)
@@ -101,7 +101,7 @@ func (k *kit) startDocker(n *e2e.Node, e engine) (*e2e.Process, string) {
 	}
 	process := n.Start(fmt.Sprintf("dockerd-%d", k.daemons), argv...)
 	e2e.Eventually(t, time.Minute, process.Name+" to be ready", func() error {
-		_, err := n.Run(nil, filepath.Join(tool(t, "docker"), "usr", "bin", "docker"), "-H", address, "version")
+		_, err := n.Run(nil, filepath.Join(tool(t, dockerFolder), "usr", "bin", "docker"), "-H", address, "version")
 		return err
 	})
 	return process, address

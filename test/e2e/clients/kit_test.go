@@ -1,11 +1,10 @@
 package clients
 
 import (
-	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,7 +29,15 @@ func TestMain(m *testing.M) {
 	os.Exit(inSandbox(m)) //nolint:forbidigo // a test binary's exit code is its result
 }
 
+// ifCached is for whoever would rather go without these tests than wait for the tools.
+var ifCached = flag.Bool("if-cached", false, "do nothing, and say so, unless the tools are built already")
+
 func inSandbox(m *testing.M) int {
+	flag.Parse()
+	if missing := missingTools(); *ifCached && len(missing) > 0 {
+		fmt.Fprintf(os.Stderr, "SKIPPED e2e/clients: %s lacks %s (make e2e-clients builds them)\n", toolsFolder(), strings.Join(missing, ", "))
+		return 0
+	}
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, skipped)
 		return m.Run()
@@ -43,103 +50,6 @@ func inSandbox(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	return code
-}
-
-// A module is a tool that is built here, at the version of which docs/clients.md speaks: its
-// command, or the program of testdata where it has none.
-type module struct{ path, version, command string }
-
-func modules() map[string]module {
-	return map[string]module{
-		"crane":                     {"github.com/google/go-containerregistry", "v0.21.6", "cmd/crane"},
-		"oras":                      {"oras.land/oras", "v1.3.6", "cmd/oras"},
-		"containerd-v1.7.35":        {"github.com/containerd/containerd", "v1.7.35", "cmd/containerd"},
-		"containerd-v2.0.14":        {"github.com/containerd/containerd/v2", "v2.0.14", "cmd/containerd"},
-		"containerd-stargz-v0.19.1": {"github.com/containerd/stargz-snapshotter", "v0.19.1", ""},
-		"containers-image-v5.35.0":  {"github.com/containers/image/v5", "v5.35.0", ""},
-		"nerdctl-v1.7.7":            {"github.com/containerd/nerdctl", "v1.7.7", "cmd/nerdctl"},
-		docker29:                    {"github.com/moby/moby/v2", "v2.0.0-beta.24", "cmd/dockerd"},
-		"buildctl-v0.34.2":          {"github.com/moby/buildkit", "v0.34.2", "cmd/buildctl"},
-		"buildkitd-v0.34.2":         {"github.com/moby/buildkit", "v0.34.2", "cmd/buildkitd"},
-	}
-}
-
-// build makes the tool. It is built as a module that others need: some say in their go.mod what
-// "go install" refuses.
-func (m module) build(out string) error {
-	dir, err := os.MkdirTemp("", "shoal-build-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	text := "module build\n\ngo 1.26\n"
-	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(text), 0o600); err != nil {
-		return err
-	}
-	pkg := m.path + "/" + m.command
-	if m.command == "" {
-		pkg = "."
-		if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", strings.TrimSuffix(filepath.Base(out), "-"+m.version)))); err != nil {
-			return err
-		}
-	}
-	env := []string{"GOFLAGS=-mod=mod -tags=containers_image_openpgp", "CGO_ENABLED=0"} // a library that else wants one of C
-	return errors.Join(
-		run(env, "go", "-C", dir, "get", m.path+"@"+m.version),
-		run(env, "go", "-C", dir, "build", "-trimpath", "-o", out, pkg),
-	)
-}
-
-// packages are the tools that come with the distribution, and the Debian packages with them.
-func packages() map[string]string {
-	return map[string]string{"skopeo": "skopeo", "podman": "podman"}
-}
-
-func prepareTools() error {
-	bin, err := filepath.Abs(filepath.Join(checkout, "bin", "tools"))
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for name, module := range modules() {
-		out := filepath.Join(bin, name)
-		if _, err := os.Stat(out); err == nil {
-			continue
-		}
-		errs = append(errs, module.build(out))
-	}
-	for name, debian := range packages() {
-		if _, err := exec.LookPath(name); err == nil {
-			continue
-		}
-		_ = run(nil, "apt-get", "update", "-qq")
-		errs = append(errs, run([]string{"DEBIAN_FRONTEND=noninteractive"}, "apt-get", "install", "-y", "-qq", "--no-install-recommends", debian))
-	}
-	return errors.Join(append(errs, unpackDocker(filepath.Join(bin, "docker")))...)
-}
-
-// unpackDocker gets Docker Engine without installing it, which would start it on this machine.
-func unpackDocker(to string) error {
-	if _, err := os.Stat(to); err == nil {
-		return nil
-	}
-	dir, err := os.MkdirTemp("", "shoal-docker-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	fetch := "cd " + dir + " && apt-get update -qq && apt-get install -y -qq --no-install-recommends libdevmapper1.02.1 &&" +
-		" apt-get download -qq docker.io && dpkg-deb -x docker.io_*.deb files && mv files " + to
-	return run([]string{"DEBIAN_FRONTEND=noninteractive"}, "sh", "-c", fetch)
-}
-
-func run(env []string, argv ...string) error {
-	cmd := exec.CommandContext(context.Background(), argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, out)
-	}
-	return nil
 }
 
 // A kit is a lab with two nodes whose daemons know the registry by its name.
@@ -187,16 +97,6 @@ func newKit(t *testing.T, names ...string) *kit {
 	}
 	e2e.AwaitMembers(k.first, k.second)
 	return k
-}
-
-// tool is the path of a tool that was built here.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := filepath.Abs(filepath.Join(checkout, "bin", "tools", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // write makes a file of the test's.
