@@ -141,6 +141,11 @@ func (n *Node) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return dialIn(ctx, n.netns(), address)
 }
 
+// Listen listens on one of the node's addresses as a program on it would.
+func (n *Node) Listen(address string) (net.Listener, error) {
+	return listenIn(n.lab.t.Context(), n.netns(), address)
+}
+
 // Run runs a program of the node to its end, with more of an environment (NAME=value), and
 // returns what it wrote. Its error has the end of that.
 func (n *Node) Run(env []string, argv ...string) (string, error) {

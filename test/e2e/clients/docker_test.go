@@ -23,11 +23,15 @@ const docker29 = "dockerd-v2.0.0-beta.24"
 // Without the containerd image store, the engine names no registry to the mirror.
 func TestDockerEngine(t *testing.T) {
 	k := newKit(t, hub)
-	for _, e := range []engine{
+	hubs := k.startHubs()
+	engines := []engine{
 		{program: filepath.Join(tool(t, dockerFolder), "usr", "sbin", "dockerd"), flags: []string{mirrorForHub, "--storage-driver=vfs"}},
 		{program: tool(t, docker29), flags: []string{mirrorForHub, "--storage-driver=vfs", "--feature=containerd-snapshotter=false"}},
-	} {
-		k.both(func(n *e2e.Node) error { return k.dockerPull(n, e, "team/app") })
+	}
+	for _, do := range []func(pull func(*e2e.Node) error){k.both, k.without} {
+		for _, e := range engines {
+			do(func(n *e2e.Node) error { return k.dockerPull(n, hubs[n].forEngine(e), "team/app") })
+		}
 	}
 }
 
@@ -35,13 +39,16 @@ func TestDockerEngine(t *testing.T) {
 func TestDockerImageStore(t *testing.T) {
 	k := newKit(t, hub)
 	store := engine{program: tool(t, docker29), store: true, flags: []string{mirrorForHub}}
-	k.both(func(n *e2e.Node) error { return k.dockerPull(n, store, "team/app") })
+	hubs := k.startHubs()
+	pull := func(n *e2e.Node) error { return k.dockerPull(n, hubs[n].forEngine(store), "team/app") }
+	k.both(pull)
+	k.without(pull)
 }
 
 // With the containerd image store, it also reads hosts.toml, for every registry.
 func TestDockerHostsFolder(t *testing.T) {
 	k := newKit(t)
-	store := engine{program: tool(t, docker29), store: true, etc: filepath.Dir(k.hostsFolder())}
+	store := engine{program: tool(t, docker29), store: true, mounts: map[string]string{"/etc/docker": filepath.Dir(k.hostsFolder())}}
 	pull := func(n *e2e.Node) error { return k.dockerPull(n, store, registry+"/team/app") }
 	k.both(pull)
 	k.without(pull)
@@ -51,8 +58,9 @@ func TestDockerHostsFolder(t *testing.T) {
 type engine struct {
 	program string
 	flags   []string
-	etc     string // in the place of /etc/docker, unless empty
-	store   bool   // it keeps images in containerd
+	mounts  map[string]string // what it finds in the place of files and folders of the machine
+	roots   string            // the file with the certificates that it trusts; empty for those of the machine
+	store   bool              // it keeps images in containerd
 }
 
 // dockerPull runs an engine that has nothing yet, and has it pull the image under its tag. Then the
@@ -96,8 +104,11 @@ func (k *kit) startDocker(n *e2e.Node, e engine) (*e2e.Process, string) {
 		"--data-root", filepath.Join(root, "data"), "--exec-root", root, "--pidfile", filepath.Join(root, "pid"),
 		"--iptables=false", "--ip6tables=false", "--bridge", "none", "--userland-proxy=false",
 	}, e.flags...)
-	if e.etc != "" {
-		argv = append([]string{"unshare", "--mount", "sh", "-ec", `mount --bind "$0" /etc/docker; exec "$@"`, e.etc}, argv...)
+	if e.roots != "" {
+		argv = append([]string{"env", "SSL_CERT_FILE=" + e.roots}, argv...)
+	}
+	for to, from := range e.mounts {
+		argv = append([]string{"unshare", "--mount", "sh", "-ec", `mount --bind "$0" "$1"; shift; exec "$@"`, from, to}, argv...)
 	}
 	process := n.Start(fmt.Sprintf("dockerd-%d", k.daemons), argv...)
 	e2e.Eventually(t, time.Minute, process.Name+" to be ready", func() error {
