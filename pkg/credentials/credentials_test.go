@@ -126,6 +126,26 @@ func TestHelpersFail(t *testing.T) {
 	}
 }
 
+// A login works all the same, and who can read it beside the daemon is told.
+func TestReadableByOthers(t *testing.T) {
+	const config = `{"auths":{"a.example":{"auth":"dTpwYTU1d29yZA=="}}}`
+	for mode, want := range map[os.FileMode]string{0o600: "", 0o400: "", 0o640: "(mode 0640)", 0o604: "(mode 0604)", 0o620: "(mode 0620)"} {
+		var said string
+		k := keeper(t, config, "")
+		k.Warn = func(sentence string) { said += sentence }
+		if err := os.Chmod(k.Path, mode); err != nil {
+			t.Fatal(err)
+		}
+		login, err := k.Login(t.Context(), "a.example")
+		if want := (Login{Name: "u", Password: secret}); err != nil || login != want {
+			t.Errorf("mode %04o: another login, %v", mode, err)
+		}
+		if !strings.HasSuffix(said, want) || (said == "") != (want == "") || strings.Contains(said, secret) {
+			t.Errorf("mode %04o: %q", mode, said)
+		}
+	}
+}
+
 func TestLoginNeverPrints(t *testing.T) {
 	l := Login{Name: secret, Password: secret, IdentityToken: secret, RegistryToken: secret}
 	text, err := json.Marshal(struct{ L Login }{l})

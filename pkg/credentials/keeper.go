@@ -28,6 +28,8 @@ const (
 type Keeper struct {
 	// Path is that of a config.json. Required.
 	Path string
+	// Warn, unless nil, is told in a sentence, each time, that other users of this machine can read the file.
+	Warn func(sentence string)
 }
 
 // Login returns this node's own login for the registry: with the helper that the file names for it, else
@@ -39,6 +41,9 @@ func (k Keeper) Login(ctx context.Context, registry string) (Login, error) {
 		return Login{}, fmt.Errorf("read the credentials of this node: %w", err)
 	}
 	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o077 != 0 && k.Warn != nil {
+		k.Warn(fmt.Sprintf("the credentials of this node in %s can be read by other users (mode %04o)", k.Path, info.Mode().Perm()))
+	}
 	content, err := io.ReadAll(io.LimitReader(f, FileMax+1))
 	if err != nil {
 		return Login{}, fmt.Errorf("read the credentials of this node: %w", err)

@@ -28,7 +28,8 @@ func (n *node) Prefetch(ctx context.Context, reference string, report func(admin
 		Tokens: n.tokens, Insecure: n.insecure,
 	}
 	if n.cfg.CredentialsFile != "" {
-		deps.Logins = logins{credentials.Keeper{Path: n.cfg.CredentialsFile}, n.cfg.CredentialsRegistries}
+		warn := func(sentence string) { n.log.WarnContext(ctx, "credentials", "warning", sentence) }
+		deps.Logins = logins{credentials.Keeper{Path: n.cfg.CredentialsFile, Warn: warn}, n.cfg.CredentialsRegistries}
 	}
 	return deps.Fetch(ctx, image, func(p prefetch.Progress) { report(prefetchStatus(p)) })
 }

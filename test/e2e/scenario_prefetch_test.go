@@ -68,6 +68,9 @@ func TestPrefetchRefused(t *testing.T) {
 	anonymous, wrong := lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly)
 	wrong.logIn(stranger, lab.Registry.Host)
 	anonymous.logIn(owner, "other.example") // so that the lab's registry must not see it
+	if err := os.Chmod(filepath.Join(wrong.dir, "docker.json"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	startAll(anonymous, wrong)
 	for _, c := range []struct {
 		node     *Node
@@ -86,6 +89,9 @@ func TestPrefetchRefused(t *testing.T) {
 		if exit == nil || exit.ExitCode() != 1 || got.State != "failed" || !strings.Contains(got.Error, c.say) {
 			t.Errorf("%s on %s: %+v, %v: %s", c.ref, c.node.Name, got, err, said)
 		}
+	}
+	if log, err := os.ReadFile(wrong.Daemon().log); err != nil || !strings.Contains(string(log), "docker.json can be read by other users (mode 0644)") {
+		t.Errorf("no word about logins that others can read, %v", err)
 	}
 }
 
