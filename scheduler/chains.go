@@ -93,7 +93,7 @@ func (m *Machine) doubt(s *swarm) {
 				p.doubted, s.dirty = true, true
 			}
 		case !p.hoards && m.muchForOne(s, p):
-			if p.muchAt = cmp.Or(p.muchAt, m.now); m.due(s, p.muchAt+chainDue) {
+			if p.muchAt = cmp.Or(p.muchAt, m.now); m.due(s, p.muchAt+muchDue) {
 				m.uncover(s, p)
 				p.hoards, s.dirty = true, true
 			}

@@ -32,6 +32,8 @@ const (
 	skipFor = 10 * second
 	// chainDue is how long a seeder may take to send its chain before it is asked like others.
 	chainDue = second
+	// muchDue is how long a peer that has much for one is relied on without a chain.
+	muchDue = chainDue / 4
 )
 
 // A lap is a comparison of how far members of the line come in the same time.

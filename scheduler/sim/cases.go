@@ -201,6 +201,7 @@ func liarKinds() []liarKind {
 		{"ghosts", "name peers that do not exist", Ghosts, 1},
 		{"ground-ghosts", "name peers that do not exist and would read first", GroundGhosts, 1},
 		{"nearly-have", "say that they have all but one chunk, and serve one ask in 20", NearlyHave, 1},
+		{"nearly-wrong", "say that they have all but one chunk, and serve wrong bytes", NearlyHave | WrongBytes, 1},
 		{"ask-flood", "ask for everything and take nothing", AskFlood, 1},
 	}
 }

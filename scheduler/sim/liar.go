@@ -110,12 +110,12 @@ func (n *node) sends(d *disk, i blob.ChunkIndex) content {
 	switch {
 	case lies.has(FalseChain):
 		return forged(i)
-	case lies.has(NearlyHave):
-		return 0
 	case lies.has(WrongBytes) && turn:
 		return content(1000 + n.served)
 	case lies.has(WrongPlace) && turn && d.n > 1:
 		return -2 - content((i+1)%d.n)
+	case lies.has(NearlyHave):
+		return 0
 	}
 	return right
 }
@@ -132,7 +132,7 @@ func (n *node) lieToAsker(s *session, i blob.ChunkIndex) bool {
 		s.refuse(i)
 		return true
 	case lies.has(NearlyHave):
-		if n.asked++; n.asked%servedOf == 0 {
+		if n.asked++; lies.has(WrongBytes) || n.asked%servedOf == 0 {
 			s.enqueue(s.indexWait(i))
 		} else {
 			s.refuse(i)

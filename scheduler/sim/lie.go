@@ -23,7 +23,7 @@ const (
 	PeersFlood                   // names peers that do not exist, a hundred times a second
 	Ghosts                       // names peers that do not exist to whoever joins
 	GroundGhosts                 // names peers that do not exist and would be the first readers, every second
-	NearlyHave                   // tells that it has all but one chunk; serves one ask in twenty, and is busy otherwise
+	NearlyHave                   // tells that it has all but one chunk; serves one ask in twenty, and is busy otherwise, but lies of bytes always
 	AskFlood                     // asks for everything, and takes no byte of what comes
 
 	lies = iota // how many there are
