@@ -31,9 +31,12 @@ func (s *source) peer() scheduler.PeerID {
 
 func (s *source) fault() scheduler.Fault { return scheduler.Fault(s.byte() % 9) }
 
+// size is that of a blob: one has eight whole chunks, the other one more of one byte.
+func size(b blob.Digest) blob.ByteCount { return 8*blob.MinChunk + blob.ByteCount(b[0]-1) }
+
 func (s *source) set() blob.Bitset {
-	b := blob.NewBitset([]blob.ChunkIndex{8, 8, 8, 0, 9}[s.byte()%5])
-	for mask, i := s.byte(), blob.ChunkIndex(0); mask != 0; mask, i = mask>>1, i+1 {
+	b := blob.NewBitset([]blob.ChunkIndex{8, 8, 9, 9, 0, 7}[s.byte()%6])
+	for mask, i := s.byte(), blob.ChunkIndex(0); mask != 0 && i < b.Len(); mask, i = mask>>1, i+1 {
 		if mask&1 != 0 {
 			b.Add(i)
 		}
@@ -44,16 +47,16 @@ func (s *source) set() blob.Bitset {
 func (s *source) event() scheduler.Event {
 	b, p, i := s.blob(), s.peer(), s.chunk()
 	list := []blob.ChunkIndex{i, i + 1}
-	switch s.byte() % 30 {
+	switch s.byte() % 31 {
 	case 0, 1:
 		return scheduler.DownloadStarted{
-			Blob: b, Size: 2 * blob.MiB, Image: s.blob(), Upstream: s.byte()%2 == 0, ClientsOnly: s.byte()%4 == 0,
+			Blob: b, Size: size(b), Image: s.blob(), Upstream: s.byte()%2 == 0, ClientsOnly: s.byte()%4 == 0,
 			FromRegistry: s.set(), Verified: s.set(), Quarantined: s.set(),
 		}
 	case 2:
 		return scheduler.UpstreamKnown{Blob: b}
 	case 3:
-		return scheduler.BlobHeld{Blob: b, Size: 2 * blob.MiB}
+		return scheduler.BlobHeld{Blob: b, Size: size(b)}
 	case 4:
 		return scheduler.BlobLost{Blob: b}
 	case 5:
@@ -100,6 +103,8 @@ func (s *source) event() scheduler.Event {
 		return scheduler.PeerReads{Blob: b, Peer: p, Spans: []scheduler.Span{{First: i, Count: s.chunk()}, {First: s.chunk(), Count: 2}}}
 	case 28:
 		return scheduler.UpstreamWhole{Blob: b}
+	case 29:
+		return scheduler.HeadRead{Blob: b, Why: s.fault() * scheduler.Fault(s.byte()%2)}
 	default:
 		return []scheduler.Event{scheduler.BlobProven{Blob: b}, scheduler.PeerMisbehaved{Blob: b, Peer: p}}[s.byte()%2]
 	}
