@@ -28,6 +28,8 @@ const (
 	lapBytes = 16 * blob.MiB
 	// lineBytes is what the one before this node is asked for at a time, at least.
 	lineBytes = blob.MiB
+	// stillWait is how long one may bring nothing at all before who stands behind it, with a seeder further on.
+	stillWait = second / 2
 	// skipFor is how long a slow peer is passed over.
 	skipFor = 10 * second
 	// chainDue is how long a seeder may take to send its chain before it is asked like others.
@@ -124,6 +126,8 @@ func (m *Machine) compareLaps(s *swarm) {
 	switch {
 	case len(before) == 0:
 		return
+	case seeder && its == 0 && m.due(s, l.at+stillWait+m.lineWait(s)):
+		m.passOver(s, first)
 	case seeder && m.due(s, l.at+2*second+m.lineWait(s)):
 		if m.crawls(s, its) {
 			m.passOver(s, first)
