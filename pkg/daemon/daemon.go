@@ -154,6 +154,7 @@ func (n *node) open() (err error) {
 		Store: n.store, Elsewhere: n.runtime.get, Upstream: n.upstream, Log: n.log, BackgroundMax: n.cfg.BackgroundMaxSize,
 		Scheduler:    scheduler.Config{Self: scheduler.PeerID(n.swarm.id()), Zone: n.cfg.Zone, Seed: seed()},
 		OnQuarantine: func(what string) { n.metrics.Quarantined(classOf(what)) },
+		OnAudit:      func() { n.metrics.Audited() },
 		OnDisk:       n.disk.tell,
 	})
 	if n.proxy, err = n.newProxy(); err != nil {

@@ -90,6 +90,8 @@ type Config struct {
 	BackgroundMax blob.ByteCount
 	// OnQuarantine is told why, each time a peer is quarantined. It must not block. It may be nil.
 	OnQuarantine func(what string)
+	// OnAudit is told of each chunk that is read again from the registry. It must not block. It may be nil.
+	OnAudit func()
 	// OnDisk is told of every failure of the disk, and with nil of every blob that was
 	// kept. It is called from many goroutines and must not block. It may be nil.
 	OnDisk func(err error)
@@ -116,6 +118,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnQuarantine == nil {
 		c.OnQuarantine = func(string) {}
+	}
+	if c.OnAudit == nil {
+		c.OnAudit = func() {}
 	}
 	if c.Elsewhere == nil {
 		c.Elsewhere = func(blob.Digest) (Proven, error) { return nil, store.ErrNotFound }

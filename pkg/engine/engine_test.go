@@ -147,17 +147,18 @@ func TestLiarCostsNothingButItself(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.tamper["a"] = tamper
-			var named atomic.Bool
+			var named, audited atomic.Bool
 			b := f.nodeWith(t, "b", up, store.Config{Dir: t.TempDir()}, func(c *Config) {
 				c.OnQuarantine = func(string) { named.Store(true) }
+				c.OnAudit = func() { audited.Store(true) }
 			})
 			got, err := fetch(deadline(t), b.Engine, want)
 			if err != nil || !bytes.Equal(got, content) {
 				t.Fatalf("%d bytes, %v", len(got), err)
 			}
 			list, err := b.Quarantined(deadline(t))
-			if err != nil || len(list) != 1 || list[0].Peer != "a" || !named.Load() {
-				t.Errorf("quarantined: %v, %v; told: %v", list, err, named.Load())
+			if err != nil || len(list) != 1 || list[0].Peer != "a" || !named.Load() || !audited.Load() {
+				t.Errorf("quarantined: %v, %v; told: %v, and of an audit: %v", list, err, named.Load(), audited.Load())
 			}
 		})
 	}

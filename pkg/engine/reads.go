@@ -164,6 +164,7 @@ func (e *Engine) auditChunk(ctx context.Context, a scheduler.AuditChunk) {
 		e.soon(scheduler.ChunkAudited{Blob: a.Blob, Chunk: a.Chunk, Why: scheduler.FaultCancelled})
 		return
 	}
+	e.cfg.OnAudit()
 	ctx, ended := d.work(ctx)
 	e.spawn(func() {
 		same, err := e.audit(ctx, d, a.Chunk)

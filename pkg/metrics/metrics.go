@@ -67,6 +67,7 @@ type Metrics struct {
 	inFlight    prometheus.Gauge
 	firstByte   *prometheus.HistogramVec
 	quarantines *prometheus.CounterVec
+	audits      prometheus.Counter
 	reasons     reasons
 }
 
@@ -98,6 +99,10 @@ func New(c Config) (*Metrics, error) {
 			Namespace: namespace, Name: "quarantines_total",
 			Help: "Peers put into quarantine, by the class of the reason.",
 		}, []string{"reason"}),
+		audits: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "audits_total",
+			Help: "Chunks of peers read again from the registry, to tell who lied.",
+		}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info",
@@ -106,7 +111,7 @@ func New(c Config) (*Metrics, error) {
 	})
 	build.Set(1)
 	for _, collector := range []prometheus.Collector{
-		m.requests, m.inFlight, m.firstByte, m.quarantines, build,
+		m.requests, m.inFlight, m.firstByte, m.quarantines, m.audits, build,
 		newStatusCollector(c),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -123,6 +128,9 @@ func New(c Config) (*Metrics, error) {
 func (m *Metrics) Quarantined(reason string) {
 	m.quarantines.WithLabelValues(m.reasons.class(reason)).Inc()
 }
+
+// Audited counts one chunk that was read again from the registry, to tell who lied.
+func (m *Metrics) Audited() { m.audits.Inc() }
 
 // Handler serves /metrics, /healthz (liveness), /readyz and, if asked for, the profiles.
 func (m *Metrics) Handler() http.Handler { return m.mux() }

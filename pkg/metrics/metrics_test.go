@@ -78,6 +78,7 @@ func TestFiguresAreThoseOfTheStatus(t *testing.T) {
 	})
 	m.Quarantined("bad_chunk")
 	m.Quarantined("bad_chunk")
+	m.Audited()
 	code, text := get(t, m.Handler(), "/metrics")
 	if code != http.StatusOK {
 		t.Fatal(code, text)
@@ -89,7 +90,7 @@ func TestFiguresAreThoseOfTheStatus(t *testing.T) {
 		`shoal_store_blobs 7`, `shoal_store_partial_blobs 8`, `shoal_store_bytes 9`, `shoal_store_max_bytes 10`,
 		`shoal_containerd_mirror_effective 1`, `shoal_containerd_followed 1`, `shoal_containerd_blobs 11`, `shoal_containerd_bytes 12`, `shoal_containerd_waiting_bytes 13`,
 		`shoal_warnings{code="http_upstream"} 2`, `shoal_warnings{code="disk_full"} 1`, `shoal_status_answered 1`,
-		`shoal_quarantines_total{reason="bad_chunk"} 2`, `shoal_proxy_outcomes_total{kind="blob",outcome="served"} 5`,
+		`shoal_quarantines_total{reason="bad_chunk"} 2`, `shoal_audits_total 1`, `shoal_proxy_outcomes_total{kind="blob",outcome="served"} 5`,
 	)
 	for _, part := range []string{`shoal_build_info{commit="abc",goversion="go`, `version="v1.2.3"} 1`, "\ngo_goroutines ", "\nprocess_open_fds "} {
 		if !strings.Contains(text, part) {

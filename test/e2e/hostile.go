@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/shoal-project/shoal/pkg/blob"
@@ -92,6 +93,20 @@ func (d *Daemon) Sentences() (Sentences, error) {
 			d.Name, s.Refused, refused, s.All, times)
 	}
 	return s, err
+}
+
+// Audits is how many chunks the daemon read again from the registry since it was started, to tell who lied.
+func (d *Daemon) Audits() (int, error) {
+	metrics, err := d.node.metrics(d.t.Context())
+	if err != nil {
+		return 0, fmt.Errorf("the metrics of %s: %w", d.Name, err)
+	}
+	for line := range strings.Lines(metrics) {
+		if count, ok := strings.CutPrefix(strings.TrimSpace(line), "shoal_audits_total "); ok {
+			return strconv.Atoi(count)
+		}
+	}
+	return 0, fmt.Errorf("%s does not count its audits", d.Name)
 }
 
 // MustSentences waits until the daemon says the same everywhere.

@@ -36,7 +36,7 @@ func TestJudge(t *testing.T) {
 		"egress":          {func(r *result) { r.EgressImages = 2.1 }, "the registry sent 2.10 times", false},
 		"not quarantined": {func(r *result) { r.Unnamed = 1 }, "1 of 2 liars told an honest node a lie and are not quarantined", false},
 		"never asked":     {func(r *result) { r.Quarantined = 1 }, "", false},
-		"audits":          {func(r *result) { r.ChunkReads = 21 }, "21 chunks were read by themselves, at most 20", false},
+		"audits":          {func(r *result) { r.Audits = 21 }, "21 chunks were audited, at most 20", false},
 		"no lie":          {func(r *result) { r.LiesTold = 0 }, "no honest node was told a lie", false},
 		"no record":       {func(r *result) { r.Recorded = 0 }, "nothing was recorded", false},
 		"late":            {func(r *result) { r.Seconds = 8.1 }, "took 2.02 times", true},
@@ -142,9 +142,9 @@ func TestTable(t *testing.T) {
 	var out strings.Builder
 	writeTable(&out, []result{{Mode: honest, Pulls: 6, PullsOK: 6, Seconds: 4, EgressImages: 1.04, Recorded: 1}}, []result{r})
 	want := `
-         MODE  LIARS  RETRIED  PULLS  SECONDS    TIME  EGRESS   RATIO  WRONG BYTES  QUARANTINED  CHUNK READS  LIES             BOUNDS
-       honest      0        0    6/6     4.00  0.00 x   1.040  0.00 x            0            0            0     0               held
-  wrong-bytes      2        2    4/4     6.00  1.50 x   1.500  1.40 x            0            2            0    10  BROKEN: something
+         MODE  LIARS  RETRIED  PULLS  SECONDS    TIME  EGRESS   RATIO  WRONG BYTES  QUARANTINED  AUDITS  LIES             BOUNDS
+       honest      0        0    6/6     4.00  0.00 x   1.040  0.00 x            0            0       0     0               held
+  wrong-bytes      2        2    4/4     6.00  1.50 x   1.500  1.40 x            0            2       0    10  BROKEN: something
 `
 	if got := "\n" + out.String(); !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s\nwant%s", got, want)

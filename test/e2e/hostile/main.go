@@ -30,7 +30,7 @@
 //	honest_quarantined  honest members that an honest node has in quarantine: none, ever
 //	sentences           how often honest nodes put somebody into quarantine, by metrics: what is over, too
 //	unexplained         those that are not of a liar, by the nodes' logs: none, ever
-//	chunk_reads         reads of the registry of one chunk by honest nodes: audits are such
+//	audits              chunks that honest nodes read again from the registry to tell who lied
 //	lies_told           lies that honest nodes were told, in whatever their mode counts: where it lies in what it
 //	                    answers, answers; none means that nothing was tested, and breaks the run
 //	recorded            chunks that honest nodes sent to the recorder

@@ -31,7 +31,7 @@ type result struct {
 	HonestQuarantined int      `json:"honest_quarantined"`
 	Sentences         int      `json:"sentences"`
 	Unexplained       int      `json:"unexplained"`
-	ChunkReads        int      `json:"chunk_reads"`
+	Audits            int      `json:"audits"`
 	LiesTold          int64    `json:"lies_told"`
 	Recorded          int      `json:"recorded"`
 	Chains            int      `json:"chains"`
@@ -75,8 +75,8 @@ func (r *result) judge(bound liar.Bound, audits int) (late bool) {
 	if r.EgressRatio > bound.Egress {
 		note("the registry sent %.2f times what it sends otherwise, at most %g", r.EgressRatio, bound.Egress)
 	}
-	if bound.OneAudit && r.ChunkReads > audits {
-		note("%d chunks were read by themselves, at most %d", r.ChunkReads, audits)
+	if bound.OneAudit && r.Audits > audits {
+		note("%d chunks were audited, at most %d", r.Audits, audits)
 	}
 	if bound.Proven && r.Unnamed > 0 {
 		note("%d of %d liars told an honest node a lie and are not quarantined", r.Unnamed, r.Colluders)

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/test/e2e"
 	"github.com/shoal-project/shoal/test/e2e/liar"
 	"github.com/shoal-project/shoal/test/e2e/scope"
@@ -146,21 +145,13 @@ func (t *trial) measureEgress(image e2e.Image) {
 	var sent int64
 	for _, n := range t.honest {
 		sent += t.lab.Registry.Bytes(e2e.Blobs, e2e.From(n.Address))
-		for _, layer := range image.Layers {
-			t.result.ChunkReads += len(t.lab.Registry.Requests(e2e.Blobs, e2e.From(n.Address), e2e.Named(layer.Digest), oneChunkOf(layer)))
+		audits, err := n.Daemon().Audits()
+		if err != nil {
+			t.Fatal(err)
 		}
+		t.result.Audits += audits
 	}
 	t.result.EgressImages = float64(sent) / float64(image.Size())
-}
-
-// oneChunkOf accepts requests for a single chunk of the layer.
-func oneChunkOf(layer e2e.Layer) func(e2e.Request) bool {
-	g, err := blob.NewGeometry(blob.ByteCount(layer.Size))
-	return func(r e2e.Request) bool {
-		var first, last blob.ByteCount
-		n, scanErr := fmt.Sscanf(r.Range, "bytes=%d-%d", &first, &last)
-		return err == nil && scanErr == nil && n == 2 && g.Offset(g.At(first)) == first && last-first+1 == g.Length(g.At(first))
-	}
 }
 
 // awaitRecords waits until the recorder has seen every chunk of every honest node, and counts.
