@@ -16,7 +16,7 @@ type Config struct {
 	// its defaults then, and reads no other file.
 	Main    string
 	Missing bool
-	// Version is the main file's.
+	// Version is the main file's. For 2.0 it is the one that all files are taken for.
 	Version int
 	// Files were read, in this order; a later one counts more.
 	Files []string
@@ -61,7 +61,7 @@ func (c Config) Trapped() bool { return c.OlderPull == "" && strings.Contains(c.
 
 // evaluate reads the merged sections.
 func (c *Config) evaluate(plugins map[string]any, disabled []string) error {
-	images := section(plugins, c.Release)
+	images, _ := plugins[c.Release.section()].(map[string]any)
 	registry, err := table(images, "registry")
 	if err != nil {
 		return err
@@ -93,15 +93,6 @@ func (c *Config) evaluate(plugins map[string]any, disabled []string) error {
 	}
 	c.Socket, err = value(server, "address", c.Socket)
 	return err
-}
-
-// setBy names the file that set config_path last.
-func (c *Config) setBy(settings []setting) {
-	for _, s := range settings {
-		if c.Path != "" && s.folder == c.Path {
-			c.PathFile = s.file
-		}
-	}
 }
 
 // olderPull says why images are pulled by the older path; empty is not.

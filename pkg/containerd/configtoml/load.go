@@ -57,7 +57,10 @@ type document struct {
 // defaults. Load fails with a *FileError where containerd would not start, and with what
 // src fails with.
 func Load(src Source, main string, release Release) (Config, error) {
-	l := &loader{src: src, release: release, plugins: map[string]any{}, loaded: map[string]bool{}}
+	l := &loader{
+		src: src, release: release, newest: release.formatMax(),
+		loaded: map[string]bool{}, plugins: map[string]any{}, pathFiles: map[string]string{},
+	}
 	c := Config{Main: main, Release: release}
 	switch err := l.load(main); {
 	case errors.Is(err, fs.ErrNotExist) && len(l.files) == 0:
@@ -66,10 +69,15 @@ func Load(src Source, main string, release Release) (Config, error) {
 		return Config{}, err
 	}
 	c.Files, c.Version, c.Socket = l.files, l.version, l.socket
+	if release == TwoZero {
+		c.Version = l.newest
+	}
 	if err := c.evaluate(l.plugins, l.disabled); err != nil {
 		return Config{}, &FileError{File: main, Reason: err.Error()}
 	}
-	c.setBy(l.settings)
+	if c.Path != "" {
+		c.PathFile = l.pathFiles[release.section()]
+	}
 	return c, nil
 }
 
@@ -78,18 +86,15 @@ type loader struct {
 	src     Source
 	release Release
 
-	loaded   map[string]bool
-	files    []string
-	version  int // of the main file
-	newest   int // what the last file makes of all
-	plugins  map[string]any
-	disabled []string
-	settings []setting
-	socket   string // of the tables grpc
+	loaded    map[string]bool
+	files     []string
+	version   int // of the main file
+	newest    int // what the last file makes of all
+	plugins   map[string]any
+	pathFiles map[string]string // the last that sets config_path, by section
+	disabled  []string
+	socket    string // of the tables grpc
 }
-
-// A setting is a config_path and the file that says it.
-type setting struct{ file, folder string }
 
 func (l *loader) load(main string) error {
 	for pending := []string{main}; len(pending) > 0; {
@@ -108,11 +113,7 @@ func (l *loader) load(main string) error {
 		if len(l.files) == 0 {
 			l.version = d.Version
 		}
-		if l.release != One { // each file is brought up before it is merged
-			l.newest = max(d.Version, l.release.formatMax())
-		} else if d.Version != 0 {
-			l.newest = d.Version
-		}
+		l.count(d.Version)
 		l.loaded[name] = true
 		l.files = append(l.files, name)
 		l.merge(name, d)
@@ -125,7 +126,32 @@ func (l *loader) load(main string) error {
 	if l.newest > l.release.formatMax() {
 		return &FileError{File: main, Reason: fmt.Sprintf("containerd %s does not know version %d of the format", l.release, l.newest)}
 	}
+	if l.release == TwoZero && l.newest < l.release.formatMax() {
+		if err := l.migrateMerged(); err != nil {
+			return &FileError{File: main, Reason: err.Error()}
+		}
+	}
 	return nil
+}
+
+// count lets the version of one more file count for all.
+func (l *loader) count(version int) {
+	switch {
+	case l.release == Newest: // each file is migrated before it is merged
+		l.newest = max(version, l.release.formatMax())
+	case l.release == TwoZero && version < 2: // it is taken for one of the version before it
+	case version != 0:
+		l.newest = version
+	}
+}
+
+// migrateMerged brings up what was merged, whichever file it is from: 2.0 does this where
+// the last file is of an older version.
+func (l *loader) migrateMerged() error {
+	if registryIn(l.plugins, oldSection) != nil {
+		l.pathFiles[newSection] = l.pathFiles[oldSection]
+	}
+	return migrate(l.plugins)
 }
 
 func (l *loader) read(name string) (document, error) {
@@ -147,8 +173,13 @@ func (l *loader) read(name string) (document, error) {
 		}
 		return document{}, e
 	}
-	if err := d.migrate(l.release); err != nil {
-		return document{}, &FileError{File: name, Reason: err.Error()}
+	if d.Version < 2 {
+		d.renameFirstVersion()
+	}
+	if l.release == Newest && d.Version < l.release.formatMax() {
+		if err := migrate(d.Plugins); err != nil {
+			return document{}, &FileError{File: name, Reason: err.Error()}
+		}
 	}
 	for _, plugin := range d.DisabledPlugins {
 		if !strings.Contains(plugin, ".") {
@@ -159,9 +190,9 @@ func (l *loader) read(name string) (document, error) {
 }
 
 func (l *loader) merge(name string, d document) {
-	if registry, ok := section(d.Plugins, l.release)["registry"].(map[string]any); ok {
-		if folder, ok := registry["config_path"].(string); ok {
-			l.settings = append(l.settings, setting{name, folder})
+	for _, section := range []string{oldSection, newSection} {
+		if _, ok := registryIn(d.Plugins, section)["config_path"]; ok {
+			l.pathFiles[section] = name
 		}
 	}
 	if l.release == One {

@@ -16,25 +16,24 @@ const (
 const grpcSection = "io.containerd.server.v1.grpc"
 
 // section is where a release looks for the settings of images.
-func section(plugins map[string]any, release Release) map[string]any {
-	name := newSection
-	if release == One {
-		name = oldSection
+func (r Release) section() string {
+	if r == One {
+		return oldSection
 	}
-	table, _ := plugins[name].(map[string]any)
+	return newSection
+}
+
+// registryIn is the table of a section where config_path is; nil where there is none.
+func registryIn(plugins map[string]any, section string) map[string]any {
+	images, _ := plugins[section].(map[string]any)
+	table, _ := images["registry"].(map[string]any)
 	return table
 }
 
-// migrate brings a file to the newest version that the release knows, as far as images
-// are concerned.
-func (d *document) migrate(release Release) error {
-	if d.Version < 2 {
-		d.renameFirstVersion()
-	}
-	if release == One || d.Version >= release.formatMax() {
-		return nil
-	}
-	old, ok := d.Plugins[oldSection]
+// migrate brings plugins to the newest version of the format, as far as images are
+// concerned. They have their full names.
+func migrate(plugins map[string]any) error {
+	old, ok := plugins[oldSection]
 	if !ok {
 		return nil
 	}
@@ -42,9 +41,9 @@ func (d *document) migrate(release Release) error {
 	if !ok {
 		return errors.New("plugins." + oldSection + " is not a table")
 	}
-	to, ok := d.Plugins[newSection].(map[string]any)
+	to, ok := plugins[newSection].(map[string]any)
 	if !ok {
-		if _, taken := d.Plugins[newSection]; taken {
+		if _, taken := plugins[newSection]; taken {
 			return errors.New("plugins." + newSection + " is not a table")
 		}
 		to = map[string]any{}
@@ -61,7 +60,7 @@ func (d *document) migrate(release Release) error {
 			}
 		}
 	}
-	d.Plugins[newSection] = to
+	plugins[newSection] = to
 	return nil
 }
 

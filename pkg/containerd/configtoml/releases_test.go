@@ -29,10 +29,8 @@ func olderContainerds() []olderContainerd {
 	return []olderContainerd{
 		// Where there is no main file the dump fails, and the daemon starts.
 		{"1.7.35", configtoml.One, "io.containerd.grpc.v1.cri", []string{"missing"}},
-		// Where an import is missing the dump goes on, and the daemon does not start. What a file
-		// without version says of images, 2.0 loses: it gives the plugins their full names, takes
-		// the file for one of version 3, and looks under the newer name.
-		{"2.0.14", configtoml.TwoZero, "io.containerd.cri.v1.images", []string{"import_missing", "no_version"}},
+		// Where an import is missing the dump goes on, and the daemon does not start.
+		{"2.0.14", configtoml.TwoZero, "io.containerd.cri.v1.images", []string{"import_missing"}},
 	}
 }
 
@@ -122,4 +120,38 @@ func discards17(t *testing.T, output []byte) bool {
 func agreed(s setup, path string, discard, mirrors bool) string {
 	path = strings.ReplaceAll(path, s.root, "@ROOT@")
 	return fmt.Sprintf("%s path=%q discard=%t mirrors=%t\n", s.name, path, discard, mirrors)
+}
+
+// 2.0 takes all files for ones of the last one's version, and config_path comes from the file
+// that says it under the name that this version has.
+func TestTwoZeroVersion(t *testing.T) {
+	type result struct {
+		version int
+		file    string
+	}
+	want := map[string]result{
+		"no_version":            {3, ""},
+		"kubeadm_v2":            {2, "config.toml"},
+		"v2_imports_v3":         {3, ""},
+		"v2_imports_no_version": {2, "conf.d/1.toml"},
+		"v2_new_name":           {2, "config.toml"},
+		"v3_imports_v2":         {2, "config.toml"},
+		"both_names_apart":      {2, "config.toml"},
+		"drop_in":               {3, "more/deep.toml"},
+	}
+	for _, s := range setups(t) {
+		w, named := want[s.name]
+		if !named {
+			continue
+		}
+		c, err := configtoml.Load(disk{}, s.main(), configtoml.TwoZero)
+		got := result{c.Version, strings.TrimPrefix(c.PathFile, s.root+"/")}
+		if err != nil || got != w {
+			t.Errorf("%s: %v, %v, want %v", s.name, got, err, w)
+		}
+	}
+	apart := memory{"/config.toml": "version = 2\nimports = ['/d']\n", "/d": "plugins = {'io.containerd.grpc.v1.cri' = 1}\n"}
+	if _, err := configtoml.Load(apart, "/config.toml", configtoml.TwoZero); err == nil || !strings.Contains(err.Error(), "is not a table") {
+		t.Errorf("a number in place of a table: %v", err)
+	}
 }
