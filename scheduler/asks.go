@@ -188,7 +188,7 @@ func (m *Machine) startAsk(s *swarm, p *peer, i blob.ChunkIndex) {
 	s.chunks[i].ask = a
 	s.refresh(i)
 	p.asks++
-	m.wakeAt(s, m.now+m.askTimeout(s))
+	m.wakeAt(s, m.now+m.askTimeout(s, p))
 	m.do(AskPeer{Blob: s.blob, Peer: p.id, Chunk: i})
 }
 

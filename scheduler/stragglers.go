@@ -13,47 +13,58 @@ const (
 	maxHedges = 2
 	// hedgeMin is the least age of an ask that is called slow.
 	hedgeMin = 200 * millisecond
+	// silentSeeder is how long a seeder that never delivered anything may leave an ask unanswered, and what
+	// two slow chunks take: it has nothing to wait for itself.
+	silentSeeder = second
 	// maxStrikes is how many asks in a row a peer may leave unanswered; a peer that never delivered
 	// anything may none: what only it has is waited for.
 	maxStrikes = 3
 )
 
-// askTimeout is how long an ask may go unanswered. It may wait in a full queue at the
+// askTimeout is how long an ask of a peer may go unanswered. It may wait in a full queue at the
 // other end for good reason.
-func (m *Machine) askTimeout(s *swarm) Time {
-	const queued = 8
+func (m *Machine) askTimeout(s *swarm, p *peer) Time {
+	const queued, few = 8, 2
 	least := m.cfg.AskTimeMin + queued*s.slowChunk()
-	return max(least, min(3*s.asks.p95, max(m.cfg.AskTimeMax, 2*least)))
+	timeout := max(least, min(3*s.asks.p95, max(m.cfg.AskTimeMax, 2*least)))
+	if p.rate == 0 && p.seeder() {
+		return min(timeout, silentSeeder+few*s.slowChunk())
+	}
+	return timeout
 }
 
 // expireAsks gives up on asks without an answer, and lets peers be that leave several in a row.
 func (m *Machine) expireAsks(s *swarm) {
-	timeout := m.askTimeout(s)
 	for _, a := range slices.Clone(s.asks.open) {
 		if s.chunks[a.chunk].ask != a {
 			continue // its peer was disconnected in this loop
 		}
-		if at := a.at + timeout; m.now < at {
+		p := a.peer
+		if at := a.at + m.askTimeout(s, p); m.now < at {
 			m.wakeAt(s, at)
 			continue
 		}
-		p := a.peer
 		m.cancelAsk(s, a)
 		s.asks.window = max(s.asks.window/2, m.cfg.AsksMin*windowUnit)
 		p.strikes++
 		p.restUntil = m.now + rest(p.strikes)
 		m.failed(s, p)
 		if p.strikes >= maxStrikes || p.rate == 0 {
-			m.letBe(s, p)
+			m.letBe(p)
 		}
 	}
 }
 
 // letBe asks nothing more of a peer for a while. It may be slow and want something itself, so
-// the session stays.
-func (m *Machine) letBe(s *swarm, p *peer) {
-	p.restUntil = m.now + minute
-	m.discount(s, p)
+// the session stays. Nor is it asked for other blobs, if it never delivered any of them.
+func (m *Machine) letBe(p *peer) {
+	for _, o := range m.order {
+		if q := o.peers[p.id]; q != nil && (q == p || q.rate == 0) {
+			q.restUntil = m.now + minute
+			m.discount(o, q)
+			o.dirty = true
+		}
+	}
 }
 
 // peerRefused takes a busy answer: the peer rests, and the chunk may be asked of others.

@@ -211,8 +211,12 @@ func liarCases() []Case {
 	for _, k := range liarKinds() {
 		cases = append(cases, newCase("liars-"+k.name, "10 % of the nodes "+k.what, 100, Aim{2.0, 2.0}, lying(k.lies, k.every)))
 	}
-	cases = append(cases, newCase("liars-busy-seeders", "one node in ten has all, sends its chain, and is busy for ever", 100, Aim{2.0, 2.0},
-		upstream(4, 1), every(10, func(n *Node) { n.Held, n.Lies = true, Busy })))
+	seeders := func(lies Lie) func(*Config, uint64) {
+		return with(upstream(4, 1), every(10, func(n *Node) { n.Held, n.Lies = true, lies }))
+	}
+	cases = append(cases,
+		newCase("liars-busy-seeders", "one node in ten has all, sends its chain, and is busy for ever", 100, Aim{2.0, 2.0}, seeders(Busy)),
+		newCase("liars-stall-seeders", "one node in ten has all, sends its chain, begins to send, and stands still", 100, Aim{2.0, 2.0}, seeders(Stall)))
 	mix := func(c *Config, seed uint64) {
 		kinds := liarKinds()
 		for at, i := 0, 5; i < len(c.Nodes); at, i = at+1, i+10 {

@@ -11,8 +11,9 @@ import (
 
 // beyondAim are kinds of liars that cost more than they may, held to what they cost.
 var beyondAim = map[string]sim.Aim{
-	"liars-busy-seeders": {Slowest: 4.6, Egress: 1.3},
-	"liars-nearly-wrong": {Slowest: 2.1, Egress: 1.8},
+	"liars-busy-seeders":  {Slowest: 4.6, Egress: 1.3},
+	"liars-stall-seeders": {Slowest: 2.3, Egress: 2.3},
+	"liars-nearly-wrong":  {Slowest: 2.1, Egress: 1.8},
 }
 
 // TestLiars: whatever one node in ten does, two that collude, every honest node gets its blob,
