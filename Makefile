@@ -68,12 +68,13 @@ SEEDS ?= 3
 JOBS  ?= 2
 # NODES is that of the sweep, and that of CASES if it is given on the command line.
 sim: NODES := 2,6,20,100,300,1000
-sim: ## Experiments on the simulated network, against their aims (SEEDS=3 JOBS=2 CASES=seeded,churn NODES=20); all of them, for hours, draw docs/sim.svg over NODES too
+sim: ## Experiments on the simulated network, against their aims (SEEDS=3 JOBS=2 CASES=seeded,churn NODES=20); all of them, for hours, draw docs/sim.svg and docs/sim-small.svg over NODES too
 	@$(GOBUILD) -o bin/shoal-sim ./test/sim
 	@missed=0; \
 	bin/shoal-sim --seeds $(SEEDS) --jobs $(JOBS) --case '$(CASES)' $(if $(CASES),$(if $(filter command line,$(origin NODES)),--nodes '$(NODES)')) || missed=$$?; \
 	[ $$missed = 0 ] || [ $$missed = 3 ] || exit $$missed; \
 	[ -n '$(CASES)' ] || bin/shoal-sim --sweep fast-registry --nodes '$(NODES)' --seeds $(SEEDS) --jobs $(JOBS) --svg docs/sim.svg || missed=$$?; \
+	[ -n '$(CASES)' ] || bin/shoal-sim --sweep thousand-small --nodes '$(NODES)' --seeds $(SEEDS) --jobs $(JOBS) --svg docs/sim-small.svg || missed=$$?; \
 	exit $$missed
 
 # The size of bench-swarm is not that of the demo; whoever wants another gives it on the command line.

@@ -132,8 +132,8 @@ func crowdCases() []Case {
 		),
 		newCase("arriving", "over 5 s, the registry's link four times a node's", 100, Aim{1.35, 1.05}, with(fast, arriving(5*second))),
 		newCase("arriving-equal", "over 5 s, the registry's link as a node's", 100, Aim{1.35, 1.05}, with(upstream(1, 1), arriving(5*second))),
-		newCase("thousand-small", "a thousand nodes, 64 MiB", 1000, Aim{2.0, 1.10}, with(fast, layers(64*blob.MiB))),
-		newCase("thousand", "a thousand nodes, 1 GiB", 1000, Aim{2.0, 1.10}, fast),
+		newCase("thousand-small", "a thousand nodes, 64 MiB, the registry's link four times a node's", 1000, Aim{2.0, 1.10}, with(fast, layers(64*blob.MiB))),
+		newCase("thousand", "a thousand nodes, 1 GiB, the registry's link four times a node's", 1000, Aim{2.0, 1.10}, fast),
 		newCase(
 			"seeded", "one seeder, all others come later", 100,
 			Aim{1.30, -1},

@@ -152,7 +152,7 @@ func TestFigure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{">1.11<", ">2.22<", ">1.23<", ">3.23<", ">1000<", ">aim 1.20<", ">aim 1.05<", "registry&#39;s"} {
+	for _, want := range []string{">1.11<", ">2.22<", ">1.23<", ">3.23<", ">1000<", ">aim 1.20<", ">aim 1.05<", "registry&#39;s", "1 layer of 1024 MiB"} {
 		if !strings.Contains(doc, want) {
 			t.Errorf("%q is missing", want)
 		}

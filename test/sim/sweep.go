@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
+	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/scheduler/sim"
 )
 
@@ -35,7 +37,7 @@ func drawSweep(c sim.Case, sums []summary, seeds int) figure {
 		}
 		return out
 	}
-	note := fmt.Sprintf("Simulated: one layer of 1 GiB, links of 100 Mbit/s; %s.", c.What)
+	note := fmt.Sprintf("Simulated: %s, links of 100 Mbit/s; %s.", pulled(c), c.What)
 	if seeds > 1 {
 		note += fmt.Sprintf(" Medians of %d runs.", seeds)
 	}
@@ -52,4 +54,21 @@ func drawSweep(c sim.Case, sums []summary, seeds int) figure {
 			}},
 		},
 	}
+}
+
+// pulled is what every node of a case pulls, in words.
+func pulled(c sim.Case) string {
+	var images []string
+	for _, layers := range c.Config(1, 0).Images {
+		var size blob.ByteCount
+		for _, l := range layers {
+			size += l
+		}
+		noun := "layers"
+		if len(layers) == 1 {
+			noun = "layer"
+		}
+		images = append(images, fmt.Sprintf("%d %s of %d MiB", len(layers), noun, size/blob.MiB))
+	}
+	return strings.Join(images, ", and ")
 }
