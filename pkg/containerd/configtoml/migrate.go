@@ -61,6 +61,8 @@ func migrate(plugins map[string]any) error {
 		}
 	}
 	plugins[newSection] = to
+	// Both would share a registry, and a file merged later may still use the old name.
+	delete(plugins, oldSection)
 	return nil
 }
 
