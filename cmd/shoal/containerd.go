@@ -59,7 +59,7 @@ func (f *containerdFlags) add(a *app, command *cobra.Command, registry string) {
 	flags.Var(&f.listen, "listen", "where shoal serve answers clients, as its --listen says")
 	flags.StringVar(&f.root, "root", "/", "see the machine's files under this `FOLDER`, in a container that has them mounted")
 	flags.StringVar(&f.configFile, "containerd-config", "", "take this as containerd's main `FILE`; unless given, that of containerd, k3s or RKE2 is found")
-	flags.Var(&f.release, "containerd-version", "say so where containerd is older than 2.1, and reads its configuration differently")
+	flags.Var(&f.release, "containerd-version", "say so where containerd is older than 2.3, and reads its configuration differently")
 	flags.StringVar(&f.hostsDir, "hosts-dir", "", "take this `FOLDER` of registries' folders, whatever containerd's configuration says")
 	flags.VarP(&f.output, "output", "o", "text for people, or json: a document (docs/containerd.md)")
 }

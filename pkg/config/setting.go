@@ -129,7 +129,7 @@ func containerdSettings() []Setting {
 			func(c *Config) *string { return &c.ContainerdHostsDir }),
 		{
 			Key: "containerd-version", Placeholder: "VERSION", assign: assignRelease,
-			Usage: "say so where containerd is older than 2.1, and reads its configuration differently",
+			Usage: "say so where containerd is older than 2.3, and reads its configuration differently",
 		},
 	}
 }

@@ -16,7 +16,7 @@ type Config struct {
 	// its defaults then, and reads no other file.
 	Main    string
 	Missing bool
-	// Version is the main file's. For 2.0 it is the one that all files are taken for.
+	// Version is the main file's. For 2.0 to 2.2 it is the one that all files are taken for.
 	Version int
 	// Files were read, in this order; a later one counts more.
 	Files []string
@@ -97,7 +97,7 @@ func (c *Config) evaluate(plugins map[string]any, disabled []string) error {
 
 // olderPull says why images are pulled by the older path; empty is not.
 func olderPull(images, registry map[string]any, release Release) (string, error) {
-	if release != Newest {
+	if !release.transfers() {
 		return "containerd " + release.String(), nil
 	}
 	for _, key := range []string{"use_local_image_pull", "discard_unpacked_layers", "image_pull_with_sync_fs"} {

@@ -25,7 +25,7 @@ type disk struct{}
 func (disk) ReadFile(name string) ([]byte, error)          { return os.ReadFile(name) }
 func (disk) Glob(pattern string) (names []string, _ error) { return filepath.Glob(pattern) }
 
-// A setup is one file of the corpus: a description, what is expected of containerd 2.1
+// A setup is one file of the corpus: a description, what is expected of containerd 2.3
 // and later, and the files.
 type setup struct {
 	name, root string
@@ -190,15 +190,21 @@ func TestLoadReleases(t *testing.T) {
 		"two_folders_v3": {
 			configtoml.One:     {refused, "[]", ""},
 			configtoml.TwoZero: {"/etc/containerd/certs.d:/etc/docker/certs.d", "[/etc/containerd/certs.d /etc/docker/certs.d]", "containerd 2.0"},
+			configtoml.TwoOne:  {"/etc/containerd/certs.d:/etc/docker/certs.d", "[]", ""},
+		},
+		"eks_al2": {
+			configtoml.TwoOne: {"/etc/containerd/certs.d:/etc/docker/certs.d", "[/etc/containerd/certs.d /etc/docker/certs.d]", "discard_unpacked_layers"},
 		},
 		"discard_without_runtimes": {
 			configtoml.One: {"/etc/containerd/certs.d:/etc/docker/certs.d", "[/etc/containerd/certs.d /etc/docker/certs.d]", "containerd 1.x"},
 		},
-		"v3_old_name": {configtoml.TwoZero: {"", "[]", "containerd 2.0"}},
+		"no_version":    {configtoml.TwoOne: {"", "[]", ""}},
+		"v3_imports_v2": {configtoml.TwoOne: {"/old", "[/old]", ""}},
+		"v3_old_name":   {configtoml.TwoZero: {"", "[]", "containerd 2.0"}, configtoml.TwoOne: {"", "[]", ""}},
 		// The imported file's section replaces the main file's.
 		"gke_style":     {configtoml.One: {"", "[]", "containerd 1.x"}, configtoml.TwoZero: {"/etc/containerd/hosts.d", "[/etc/containerd/hosts.d]", "containerd 2.0"}},
 		"both_names":    {configtoml.One: {"/old", "[/old]", "containerd 1.x"}},
-		"v4_one_folder": {configtoml.One: {refused, "[]", ""}, configtoml.TwoZero: {refused, "[]", ""}},
+		"v4_one_folder": {configtoml.One: {refused, "[]", ""}, configtoml.TwoZero: {refused, "[]", ""}, configtoml.TwoOne: {refused, "[]", ""}},
 	}
 	for _, s := range setups(t) {
 		for release, w := range want[s.name] {
@@ -237,7 +243,8 @@ func TestSocket(t *testing.T) {
 func TestParseRelease(t *testing.T) {
 	for version, want := range map[string]configtoml.Release{
 		"1.6.36": configtoml.One, "v1.7.27": configtoml.One, "1": configtoml.One, "2.0": configtoml.TwoZero, "2.0.5": configtoml.TwoZero,
-		"2.1": configtoml.Newest, "v2.4.2": configtoml.Newest, "3.0.0": configtoml.Newest, "2.2.0-rc.1+x": configtoml.Newest,
+		"2.1": configtoml.TwoOne, "v2.2.9": configtoml.TwoOne, "2.2.0-rc.1+x": configtoml.TwoOne,
+		"2.3": configtoml.Newest, "v2.4.2": configtoml.Newest, "2.10": configtoml.Newest, "3.0.0": configtoml.Newest,
 	} {
 		if got, err := configtoml.ParseRelease(version); err != nil || got != want {
 			t.Errorf("%s: %v, %v", version, got, err)
@@ -332,7 +339,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, main, other []byte, release uint8) {
 		files := memory{"/etc/containerd/config.toml": string(main), "/etc/containerd/conf.d/1.toml": string(other)}
-		c, err := configtoml.Load(files, "/etc/containerd/config.toml", configtoml.Release(release%3))
+		c, err := configtoml.Load(files, "/etc/containerd/config.toml", configtoml.Release(release%4))
 		if err != nil {
 			return
 		}

@@ -69,7 +69,7 @@ func Load(src Source, main string, release Release) (Config, error) {
 		return Config{}, err
 	}
 	c.Files, c.Version, c.Socket = l.files, l.version, l.socket
-	if release == TwoZero {
+	if release.mergesFirst() {
 		c.Version = l.newest
 	}
 	if err := c.evaluate(l.plugins, l.disabled); err != nil {
@@ -126,7 +126,7 @@ func (l *loader) load(main string) error {
 	if l.newest > l.release.formatMax() {
 		return &FileError{File: main, Reason: fmt.Sprintf("containerd %s does not know version %d of the format", l.release, l.newest)}
 	}
-	if l.release == TwoZero && l.newest < l.release.formatMax() {
+	if l.release.mergesFirst() && l.newest < l.release.formatMax() {
 		if err := l.migrateMerged(); err != nil {
 			return &FileError{File: main, Reason: err.Error()}
 		}
@@ -139,14 +139,14 @@ func (l *loader) count(version int) {
 	switch {
 	case l.release == Newest: // each file is migrated before it is merged
 		l.newest = max(version, l.release.formatMax())
-	case l.release == TwoZero && version < 2: // it is taken for one of the version before it
+	case l.release.mergesFirst() && version < 2: // it is taken for one of the version before it
 	case version != 0:
 		l.newest = version
 	}
 }
 
-// migrateMerged brings up what was merged, whichever file it is from: 2.0 does this where
-// the last file is of an older version.
+// migrateMerged brings up what was merged, whichever file it is from: 2.0 to 2.2 do this
+// where the last file is of an older version.
 func (l *loader) migrateMerged() error {
 	if registryIn(l.plugins, oldSection) != nil {
 		l.pathFiles[newSection] = l.pathFiles[oldSection]

@@ -16,21 +16,25 @@ import (
 	"github.com/shoal-project/shoal/pkg/containerd/configtoml"
 )
 
-// An olderContainerd is one of before 2.1. What it made of the set-ups, by its config dump, is
+// An olderContainerd is one of before 2.3. What it made of the set-ups, by its config dump, is
 // kept in a file.
 type olderContainerd struct {
-	version string
-	release configtoml.Release
-	plugin  string   // that pulls images
-	unlike  []string // the set-ups of which Load says something else than the dump
+	version  string
+	releases []configtoml.Release // that make the same of them
+	plugin   string               // that pulls images
+	unlike   []string             // the set-ups of which Load says something else than the dump
 }
+
+const criPlugin = "io.containerd.grpc.v1.cri" // pulls images in 1.x
 
 func olderContainerds() []olderContainerd {
 	return []olderContainerd{
 		// Where there is no main file the dump fails, and the daemon starts.
-		{"1.7.35", configtoml.One, "io.containerd.grpc.v1.cri", []string{"missing"}},
+		{"1.7.35", []configtoml.Release{configtoml.One}, criPlugin, []string{"missing"}},
 		// Where an import is missing the dump goes on, and the daemon does not start.
-		{"2.0.14", configtoml.TwoZero, "io.containerd.cri.v1.images", []string{"import_missing"}},
+		// No 2.1 and no 2.2 was run. By their sources (2.1.0, 2.1.9, 2.2.2 and 2.2.9 were read) they
+		// load, merge and migrate with the functions of 2.0.14, word for word.
+		{"2.0.14", []configtoml.Release{configtoml.TwoZero, configtoml.TwoOne}, "io.containerd.cri.v1.images", []string{"import_missing"}},
 	}
 }
 
@@ -47,12 +51,17 @@ func TestLoadAgreesWithOlderContainerds(t *testing.T) {
 			want[line] = true
 		}
 		for _, s := range setups(t) {
-			got := s.name + " fails\n"
-			if c, err := configtoml.Load(disk{}, s.main(), older.release); err == nil {
-				got = agreed(s, c.Path, c.DiscardUnpackedLayers, c.Mirrors)
+			if slices.Contains(older.unlike, s.name) {
+				continue
 			}
-			if !slices.Contains(older.unlike, s.name) && !want[got] {
-				t.Errorf("not in %s: %s", older.kept(), got)
+			for _, release := range older.releases {
+				got := s.name + " fails\n"
+				if c, err := configtoml.Load(disk{}, s.main(), release); err == nil {
+					got = agreed(s, c.Path, c.DiscardUnpackedLayers, c.Mirrors)
+				}
+				if !want[got] {
+					t.Errorf("%s: not in %s: %s", release, older.kept(), got)
+				}
 			}
 		}
 	}
@@ -94,7 +103,7 @@ func (c olderContainerd) dump(t *testing.T, program string, s setup) string {
 		t.Fatalf("%s: %v", s.name, err)
 	}
 	images := d.Plugins[c.plugin]
-	if c.release == configtoml.One {
+	if c.plugin == criPlugin {
 		images.Discard = discards17(t, output)
 	}
 	return agreed(s, images.Registry.ConfigPath, images.Discard, len(images.Registry.Mirrors) > 0)
@@ -113,7 +122,7 @@ func discards17(t *testing.T, output []byte) bool {
 	if err := toml.Unmarshal(output, &d); err != nil {
 		t.Fatal(err)
 	}
-	return d.Plugins["io.containerd.grpc.v1.cri"].Containerd.Discard
+	return d.Plugins[criPlugin].Containerd.Discard
 }
 
 // agreed is a line of the files: what both have to make of a set-up.
@@ -122,9 +131,9 @@ func agreed(s setup, path string, discard, mirrors bool) string {
 	return fmt.Sprintf("%s path=%q discard=%t mirrors=%t\n", s.name, path, discard, mirrors)
 }
 
-// 2.0 takes all files for ones of the last one's version, and config_path comes from the file
-// that says it under the name that this version has.
-func TestTwoZeroVersion(t *testing.T) {
+// 2.0 to 2.2 take all files for ones of the last one's version, and config_path comes from the
+// file that says it under the name that this version has.
+func TestVersionOfAll(t *testing.T) {
 	type result struct {
 		version int
 		file    string
@@ -144,10 +153,12 @@ func TestTwoZeroVersion(t *testing.T) {
 		if !named {
 			continue
 		}
-		c, err := configtoml.Load(disk{}, s.main(), configtoml.TwoZero)
-		got := result{c.Version, strings.TrimPrefix(c.PathFile, s.root+"/")}
-		if err != nil || got != w {
-			t.Errorf("%s: %v, %v, want %v", s.name, got, err, w)
+		for _, release := range []configtoml.Release{configtoml.TwoZero, configtoml.TwoOne} {
+			c, err := configtoml.Load(disk{}, s.main(), release)
+			got := result{c.Version, strings.TrimPrefix(c.PathFile, s.root+"/")}
+			if err != nil || got != w {
+				t.Errorf("%s, %s: %v, %v, want %v", s.name, release, got, err, w)
+			}
 		}
 	}
 	apart := memory{"/config.toml": "version = 2\nimports = ['/d']\n", "/d": "plugins = {'io.containerd.grpc.v1.cri' = 1}\n"}
