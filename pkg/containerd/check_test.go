@@ -33,6 +33,7 @@ func TestCheck(t *testing.T) {
 		"by its port":     {files{mainFile: setting, certsDir + "/a.example_5000_/hosts.toml": mirrorTable}, []string{"a.example:5000"}, true, nil, ""},
 		"no config":       {files{docker: mirrorTable}, nil, false, []string{"problem no_config_path"}, "there is no /etc/containerd/config.toml"},
 		"no config_path":  {files{mainFile: "version = 2\n", docker: mirrorTable}, nil, false, []string{"problem no_config_path"}, "is not set in /etc/containerd/config.toml"},
+		"older path":      {files{mainFile: "version = 3\n[plugins.'io.containerd.cri.v1.images']\nuse_local_image_pull = true\n", docker: mirrorTable}, nil, true, nil, ""},
 		"two folders":     {files{mainFile: list, docker: mirrorTable}, nil, false, []string{"problem two_folders"}, "for the name of one folder"},
 		"broken config":   {files{mainFile: "version = 3\n[x\n", docker: mirrorTable}, nil, false, []string{"problem config_broken"}, "/etc/containerd/config.toml, line 2: "},
 		"no CRI":          {files{mainFile: "disabled_plugins = ['cri']\n"}, nil, false, []string{"problem cri_disabled"}, "turned off"},

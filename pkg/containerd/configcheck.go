@@ -34,7 +34,7 @@ func (n *Node) configFindings() []Finding {
 	case c.Mirrors:
 		return one(CodeLegacyMirrors, Problem, "containerd's configuration has registry.mirrors, which excludes hosts.toml files",
 			n.flavor.fix(wanted+" in place of registry.mirrors"))
-	case c.Path == "":
+	case c.Path == "" && len(c.Folders()) == 0:
 		where := "is not set in " + file
 		if c.Missing {
 			where = "is not set: there is no " + file

@@ -1,6 +1,7 @@
 package configtoml
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -40,14 +41,15 @@ type Config struct {
 // Folders are where containerd looks for the folder of a registry, in order. There are
 // none where it looks nowhere, or at a place that is not meant (Trapped).
 func (c Config) Folders() []string {
-	if c.Path == "" || c.Mirrors || c.Trapped() {
+	if c.Mirrors || c.Trapped() {
 		return nil
 	}
-	if c.OlderPull == "" {
-		return []string{path.Join("/", c.Path)}
+	list := c.Path
+	if c.OlderPull != "" {
+		list = cmp.Or(list, c.Release.emptyPath())
 	}
 	var folders []string
-	for folder := range strings.SplitSeq(c.Path, ":") {
+	for folder := range strings.SplitSeq(list, ":") {
 		if folder != "" {
 			folders = append(folders, path.Join("/", folder))
 		}

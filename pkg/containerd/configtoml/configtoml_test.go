@@ -191,6 +191,7 @@ func TestLoadReleases(t *testing.T) {
 			configtoml.One:     {refused, "[]", ""},
 			configtoml.TwoZero: {"/etc/containerd/certs.d:/etc/docker/certs.d", "[/etc/containerd/certs.d /etc/docker/certs.d]", "containerd 2.0"},
 			configtoml.TwoOne:  {"/etc/containerd/certs.d:/etc/docker/certs.d", "[]", ""},
+			configtoml.TwoTwo:  {"/etc/containerd/certs.d:/etc/docker/certs.d", "[]", ""},
 		},
 		"eks_al2": {
 			configtoml.TwoOne: {"/etc/containerd/certs.d:/etc/docker/certs.d", "[/etc/containerd/certs.d /etc/docker/certs.d]", "discard_unpacked_layers"},
@@ -198,13 +199,18 @@ func TestLoadReleases(t *testing.T) {
 		"discard_without_runtimes": {
 			configtoml.One: {"/etc/containerd/certs.d:/etc/docker/certs.d", "[/etc/containerd/certs.d /etc/docker/certs.d]", "containerd 1.x"},
 		},
-		"no_version":    {configtoml.TwoOne: {"", "[]", ""}},
+		"discard_without_path": {
+			configtoml.TwoZero: {"", "[]", "containerd 2.0"},
+			configtoml.TwoOne:  {"", "[]", "discard_unpacked_layers"},
+			configtoml.TwoTwo:  {"", "[/etc/containerd/certs.d /etc/docker/certs.d]", "discard_unpacked_layers"},
+		},
+		"no_version":    {configtoml.TwoOne: {"", "[]", ""}, configtoml.TwoTwo: {"", "[]", ""}},
 		"v3_imports_v2": {configtoml.TwoOne: {"/old", "[/old]", ""}},
 		"v3_old_name":   {configtoml.TwoZero: {"", "[]", "containerd 2.0"}, configtoml.TwoOne: {"", "[]", ""}},
 		// The imported file's section replaces the main file's.
 		"gke_style":     {configtoml.One: {"", "[]", "containerd 1.x"}, configtoml.TwoZero: {"/etc/containerd/hosts.d", "[/etc/containerd/hosts.d]", "containerd 2.0"}},
 		"both_names":    {configtoml.One: {"/old", "[/old]", "containerd 1.x"}},
-		"v4_one_folder": {configtoml.One: {refused, "[]", ""}, configtoml.TwoZero: {refused, "[]", ""}, configtoml.TwoOne: {refused, "[]", ""}},
+		"v4_one_folder": {configtoml.One: {refused, "[]", ""}, configtoml.TwoZero: {refused, "[]", ""}, configtoml.TwoOne: {refused, "[]", ""}, configtoml.TwoTwo: {refused, "[]", ""}},
 	}
 	for _, s := range setups(t) {
 		for release, w := range want[s.name] {
@@ -243,7 +249,7 @@ func TestSocket(t *testing.T) {
 func TestParseRelease(t *testing.T) {
 	for version, want := range map[string]configtoml.Release{
 		"1.6.36": configtoml.One, "v1.7.27": configtoml.One, "1": configtoml.One, "2.0": configtoml.TwoZero, "2.0.5": configtoml.TwoZero,
-		"2.1": configtoml.TwoOne, "v2.2.9": configtoml.TwoOne, "2.2.0-rc.1+x": configtoml.TwoOne,
+		"2.1": configtoml.TwoOne, "2.1.9": configtoml.TwoOne, "v2.2.9": configtoml.TwoTwo, "2.2.0-rc.1+x": configtoml.TwoTwo,
 		"2.3": configtoml.Newest, "v2.4.2": configtoml.Newest, "2.10": configtoml.Newest, "3.0.0": configtoml.Newest,
 	} {
 		if got, err := configtoml.ParseRelease(version); err != nil || got != want {
@@ -339,7 +345,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, main, other []byte, release uint8) {
 		files := memory{"/etc/containerd/config.toml": string(main), "/etc/containerd/conf.d/1.toml": string(other)}
-		c, err := configtoml.Load(files, "/etc/containerd/config.toml", configtoml.Release(release%4))
+		c, err := configtoml.Load(files, "/etc/containerd/config.toml", configtoml.Release(release%5))
 		if err != nil {
 			return
 		}

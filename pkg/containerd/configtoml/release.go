@@ -14,7 +14,9 @@ type Release uint8
 const (
 	// Newest are 2.3 and later: images are pulled by the transfer service.
 	Newest Release = iota
-	// TwoOne are 2.1 and 2.2: they pull as Newest, and read as TwoZero.
+	// TwoTwo is 2.2: it pulls as Newest, and reads as TwoZero.
+	TwoTwo
+	// TwoOne is 2.1: as TwoTwo, but an empty config_path stays empty.
 	TwoOne
 	// TwoZero is 2.0: the older path pulls, and all files are taken for ones of the same version.
 	TwoZero
@@ -37,30 +39,37 @@ func ParseRelease(version string) (Release, error) {
 	switch {
 	case numbers[0] == 1:
 		return One, nil
-	case numbers[0] == 2 && len(numbers) > 1 && numbers[1] == 0:
-		return TwoZero, nil
-	case numbers[0] == 2 && len(numbers) > 1 && numbers[1] < 3:
-		return TwoOne, nil
-	case numbers[0] >= 2 && len(numbers) > 1:
+	case numbers[0] == 0 || len(numbers) < 2:
+		return Newest, fmt.Errorf("%.40q is not a version of containerd, like 1.7.27", version)
+	case numbers[0] > 2 || numbers[1] > 2:
 		return Newest, nil
 	default:
-		return Newest, fmt.Errorf("%.40q is not a version of containerd, like 1.7.27", version)
+		return [...]Release{TwoZero, TwoOne, TwoTwo}[numbers[1]], nil
 	}
 }
 
 // mergesFirst reports whether all files are merged, and what comes of them migrated, by the
 // version of the last one. Later releases migrate each file by itself, 1.x none.
-func (r Release) mergesFirst() bool { return r == TwoOne || r == TwoZero }
+func (r Release) mergesFirst() bool { return r == TwoTwo || r == TwoOne || r == TwoZero }
 
 // transfers reports whether the transfer service pulls images, where nothing speaks against it.
-func (r Release) transfers() bool { return r == Newest || r == TwoOne }
+func (r Release) transfers() bool { return r == Newest || r == TwoTwo || r == TwoOne }
+
+// emptyPath is what a release takes in place of an empty config_path. It is a list, which only
+// the older path reads.
+func (r Release) emptyPath() string {
+	if r == Newest || r == TwoTwo {
+		return "/etc/containerd/certs.d:/etc/docker/certs.d"
+	}
+	return ""
+}
 
 // formatMax is the newest version of the format that a release accepts.
 func (r Release) formatMax() int {
 	switch r {
 	case One:
 		return 2
-	case TwoOne, TwoZero:
+	case TwoTwo, TwoOne, TwoZero:
 		return 3
 	case Newest:
 		return 4
@@ -76,7 +85,9 @@ func (r Release) String() string {
 	case TwoZero:
 		return "2.0"
 	case TwoOne:
-		return "2.1 or 2.2"
+		return "2.1"
+	case TwoTwo:
+		return "2.2"
 	case Newest:
 		return "2.3 or later"
 	default:

@@ -34,7 +34,7 @@ func olderContainerds() []olderContainerd {
 		// Where an import is missing the dump goes on, and the daemon does not start.
 		// No 2.1 and no 2.2 was run. By their sources (2.1.0, 2.1.9, 2.2.2 and 2.2.9 were read) they
 		// load, merge and migrate with the functions of 2.0.14, word for word.
-		{"2.0.14", []configtoml.Release{configtoml.TwoZero, configtoml.TwoOne}, "io.containerd.cri.v1.images", []string{"import_missing"}},
+		{"2.0.14", []configtoml.Release{configtoml.TwoZero, configtoml.TwoOne, configtoml.TwoTwo}, "io.containerd.cri.v1.images", []string{"import_missing"}},
 	}
 }
 
@@ -153,7 +153,7 @@ func TestVersionOfAll(t *testing.T) {
 		if !named {
 			continue
 		}
-		for _, release := range []configtoml.Release{configtoml.TwoZero, configtoml.TwoOne} {
+		for _, release := range []configtoml.Release{configtoml.TwoZero, configtoml.TwoOne, configtoml.TwoTwo} {
 			c, err := configtoml.Load(disk{}, s.main(), release)
 			got := result{c.Version, strings.TrimPrefix(c.PathFile, s.root+"/")}
 			if err != nil || got != w {
