@@ -65,6 +65,10 @@ func audited() Bound { return Bound{Time: 2, Egress: 2, Proven: true, OneAudit: 
 
 func passedOver() Bound { return Bound{Time: 2, Egress: 2} }
 
+// stood is for chunks that began and stand still: two liars after each other may have a node wait for 1.25 s and
+// 2 s each, which weighs much in a pull of four seconds.
+func stood() Bound { return Bound{Time: 3, Egress: 2} }
+
 // Modes are all that there are.
 func Modes() []Mode {
 	return slices.Concat(bytesModes(), chainModes(), slowModes(), wordModes(), floodModes(), directoryModes())

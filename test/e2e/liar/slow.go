@@ -19,7 +19,7 @@ func slowModes() []Mode {
 			lie: lie{lies: answers, begin: claimWith(trueChain), hides: possessions, answer: drip},
 		},
 		{
-			Name: "stall", About: "the first chunk begins, and stands still", Bound: passedOver(),
+			Name: "stall", About: "the first chunk begins, and stands still", Bound: stood(),
 			lie: lie{lies: answers, begin: claimWith(trueChain), hides: possessions, answer: stall},
 		},
 		{
