@@ -58,8 +58,9 @@ func drawSweep(c sim.Case, sums []summary, seeds int) figure {
 
 // pulled is what every node of a case pulls, in words.
 func pulled(c sim.Case) string {
-	var images []string
-	for _, layers := range c.Config(1, 0).Images {
+	pulls := c.Config(1, 0).Images
+	images := make([]string, 0, len(pulls))
+	for _, layers := range pulls {
 		var size blob.ByteCount
 		for _, l := range layers {
 			size += l
