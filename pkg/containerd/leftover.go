@@ -13,7 +13,8 @@ const libFolder = "/var/lib"
 // RemoveEmptyContent removes, from the machine whose file tree is under root, the folders of
 // containerd's content in which nothing is, and those above them that are empty then. A
 // containerd that runs has something in its own: an empty one was made by a kubelet for a
-// pod that mounts it, where containerd keeps its content elsewhere.
+// pod that mounts it, where containerd keeps its content elsewhere. Where there is none, an
+// empty folder that would be above it is somebody else's, and stays.
 func RemoveEmptyContent(root string) (err error) {
 	tree, err := hostfs.Open(root)
 	if err != nil {
@@ -21,6 +22,10 @@ func RemoveEmptyContent(root string) (err error) {
 	}
 	defer func() { err = errors.Join(err, tree.Close()) }()
 	for _, f := range flavors() {
+		if exists, existsErr := tree.Exists(f.content); existsErr != nil || !exists {
+			err = errors.Join(err, existsErr)
+			continue // what is empty above it is none of a pod's
+		}
 		for folder := f.content; folder != libFolder; folder = path.Dir(folder) {
 			err = errors.Join(err, removeUnlinked(tree, folder))
 		}

@@ -25,7 +25,9 @@ func TestRemoveEmptyContent(t *testing.T) {
 		"a link to what is not seen": {
 			files{"/var/lib/containerd": "-> /data/containerd"}, files{"/var/lib/containerd": "-> /data/containerd"},
 		},
-		"no folder": {files{"/var/lib/containerd": ""}, files{"/var/lib/containerd": ""}},
+		"empty before":         {files{plain: ""}, files{plain: ""}},
+		"empty before, of k3s": {files{"/var/lib/rancher/": ""}, files{"/var/lib/rancher/": ""}},
+		"no folder":            {files{"/var/lib/containerd": ""}, files{"/var/lib/containerd": ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lib := files{"/var/lib/other/": ""}

@@ -40,7 +40,7 @@ func defaultTiming() timing {
 	return timing{
 		bodies: 10 * time.Second, cut: 2 * time.Second, parts: 10 * time.Second, close: 10 * time.Second,
 		watch: 10 * time.Second, hung: 30 * time.Second, trim: 10 * time.Second, sweep: 5 * time.Minute,
-		look: 5 * time.Minute, dedupe: 20 * time.Second, kept: time.Minute, unsure: 15 * time.Minute,
+		look: 20 * time.Second, dedupe: 20 * time.Second, kept: time.Minute, unsure: 15 * time.Minute,
 	}
 }
 

@@ -37,6 +37,7 @@ func TestStargz(t *testing.T) {
 		wantNoLayers(t, n, image)
 	}
 	wantLittle(t, lab, image, second)
+	lab.Registry.Forget()
 	second.RemoveImage(image.Tagged)
 	if err := second.Daemon().Stop(); err != nil {
 		t.Fatal(err)

@@ -94,7 +94,8 @@ func (c *campaign) try(mode liar.Mode, colluders, round int) error {
 	return nil
 }
 
-// audits is how many chunks a run may audit: one for each chain, at each honest node.
+// audits is how many chunks a run may audit: one for each liar and layer, at each honest node. Of one chain that
+// two send that is one more than usual, as there may be for a chunk that nobody else has.
 func (c *campaign) audits(r result) int { return r.Pulls * r.Colluders * c.opts.layers }
 
 // tryHonestly makes a run in which nobody lies.

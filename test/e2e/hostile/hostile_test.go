@@ -15,13 +15,13 @@ import (
 func good() result {
 	return result{
 		Mode: "wrong-bytes", Colluders: 2, Round: 1, Pulls: 4, PullsOK: 4, Seconds: 6, EgressImages: 1.5,
-		Quarantined: 2, LiesTold: 10, Recorded: 100,
+		Quarantined: 2, Audits: 1, LiesTold: 10, Recorded: 100,
 	}
 }
 
 // Each bound breaks by itself, and only a run that is merely late is made again.
 func TestJudge(t *testing.T) {
-	bound := liar.Bound{Time: 2, Egress: 2, Proven: true, OneAudit: true}
+	bound := liar.Bound{Time: 2, Egress: 2, Proven: true, OneAudit: true, Audited: true}
 	honest := []result{{Seconds: 4, EgressImages: 1}, {Seconds: 3, EgressImages: 1}, {Seconds: 5, EgressImages: 1}}
 	for name, c := range map[string]struct {
 		change func(*result)
@@ -37,6 +37,7 @@ func TestJudge(t *testing.T) {
 		"not quarantined": {func(r *result) { r.Unnamed = 1 }, "1 of 2 liars told an honest node a lie and are not quarantined", false},
 		"never asked":     {func(r *result) { r.Quarantined = 1 }, "", false},
 		"audits":          {func(r *result) { r.Audits = 21 }, "21 chunks were audited, at most 20", false},
+		"no audit":        {func(r *result) { r.Audits = 0 }, "no chunk was audited", false},
 		"no lie":          {func(r *result) { r.LiesTold = 0 }, "no honest node was told a lie", false},
 		"no record":       {func(r *result) { r.Recorded = 0 }, "nothing was recorded", false},
 		"late":            {func(r *result) { r.Seconds = 8.1 }, "took 2.02 times", true},
@@ -144,7 +145,7 @@ func TestTable(t *testing.T) {
 	want := `
          MODE  LIARS  RETRIED  PULLS  SECONDS    TIME  EGRESS   RATIO  WRONG BYTES  QUARANTINED  AUDITS  LIES             BOUNDS
        honest      0        0    6/6     4.00  0.00 x   1.040  0.00 x            0            0       0     0               held
-  wrong-bytes      2        2    4/4     6.00  1.50 x   1.500  1.40 x            0            2       0    10  BROKEN: something
+  wrong-bytes      2        2    4/4     6.00  1.50 x   1.500  1.40 x            0            2       1    10  BROKEN: something
 `
 	if got := "\n" + out.String(); !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s\nwant%s", got, want)

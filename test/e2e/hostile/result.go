@@ -78,6 +78,9 @@ func (r *result) judge(bound liar.Bound, audits int) (late bool) {
 	if bound.OneAudit && r.Audits > audits {
 		note("%d chunks were audited, at most %d", r.Audits, audits)
 	}
+	if bound.Audited && r.Audits == 0 {
+		note("no chunk was audited: either no audit is counted or none is made")
+	}
 	if bound.Proven && r.Unnamed > 0 {
 		note("%d of %d liars told an honest node a lie and are not quarantined", r.Unnamed, r.Colluders)
 	}

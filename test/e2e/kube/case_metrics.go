@@ -115,7 +115,7 @@ func (l *lab) awaitScrape(n *node) error {
 		if err != nil {
 			return err
 		}
-		for _, want := range []string{"\nshoal_members 1\n", "\nshoal_status_answered 1\n", "\nshoal_containerd_mirror_effective "} {
+		for _, want := range []string{"\nshoal_members 1\n", "\nshoal_status_answered 1\n", "\nshoal_containerd_mirror_effective 1\n"} {
 			if !strings.Contains(text, want) {
 				return fmt.Errorf("no %q among its metrics", want)
 			}

@@ -15,7 +15,7 @@ func bytesModes() []Mode {
 			lie: lie{lies: chunks, begin: claimMost, hides: possessions, answer: wrongBytes},
 		},
 		{
-			Name: "wrong-bytes-chained", About: "the same, beside the right chain", Bound: audited(),
+			Name: "wrong-bytes-chained", About: "the same, beside the right chain", Bound: refused(),
 			lie: lie{lies: chunks, begin: claimWith(trueChain), hides: possessions, answer: wrongBytes},
 		},
 		{

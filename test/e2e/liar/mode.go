@@ -35,6 +35,8 @@ type Bound struct {
 	Egress float64 // times what the registry sends to honest nodes
 	// OneAudit says that the registry is read again for one chunk of each chain, and no more.
 	OneAudit bool
+	// Audited says that it is read again at least once where a lie was told: that is how this one is found.
+	Audited bool
 	// Proven says that the lie can be proven, so that a liar that told one to an honest node must be
 	// quarantined by one. A node judges what it took: bytes that come for a chunk which it has by then, or for a
 	// blob that is done, it drops unread, and there is nothing to prove. So a chunk counts as a lie once it was sent
@@ -62,6 +64,9 @@ func proven() Bound { return Bound{Time: 2, Egress: 2, Proven: true} }
 
 // audited is for chains, which the registry's own bytes refute.
 func audited() Bound { return Bound{Time: 2, Egress: 2, Proven: true, OneAudit: true} }
+
+// refused is for chunks that a right chain refuses: only the registry's own tells who lied.
+func refused() Bound { return Bound{Time: 2, Egress: 2, Proven: true, OneAudit: true, Audited: true} }
 
 func passedOver() Bound { return Bound{Time: 2, Egress: 2} }
 
