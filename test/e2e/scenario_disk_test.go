@@ -20,7 +20,12 @@ func TestDiskUse(t *testing.T) {
 	lab := NewLab(t)
 	image := lab.Registry.Push("app", 48*MiB, 16*MiB)
 	size := image.Size()
-	off, auto, discarding := lab.AddNode(MirrorOnly), lab.AddNode(MirrorOnly), lab.AddDiscardingNode(MirrorOnly)
+	off, auto, discarding := lab.AddNode(NoMirror), lab.AddNode(NoMirror), lab.AddDiscardingNode(NoMirror)
+	trifle := lab.Registry.PushPlain("trifle", 1<<10) // so that there is content to follow
+	for _, n := range []*Node{off, auto, discarding} {
+		n.MustPull(trifle.Tagged)
+		n.SetMirror(MirrorOnly)
+	}
 	off.StartShoal(append(off.BesideContainerd(fullSpeed), "--store-dedupe", "off")...)
 	auto.StartShoal(auto.BesideContainerd(fullSpeed)...)
 	discarding.StartShoal(discarding.BesideContainerd(fullSpeed)...)
@@ -36,7 +41,7 @@ func TestDiskUse(t *testing.T) {
 		}
 		return err
 	})
-	off.Daemon().offers(blobsOf(image))
+	off.Daemon().offers(blobsOf(trifle) + blobsOf(image))
 	for _, c := range []struct {
 		name               string
 		node               *Node
@@ -57,8 +62,7 @@ func TestDiskUse(t *testing.T) {
 	// However it is kept, it is still there for the next node.
 	next := lab.AddNode(MirrorOnly)
 	for _, n := range []*Node{off, discarding} {
-		// Without a check for leaks: there was nothing to follow in its containerd when it started.
-		if err := n.Daemon().Process.Stop(); err != nil {
+		if err := n.Daemon().Stop(); err != nil {
 			t.Fatal(err)
 		}
 	}
