@@ -94,9 +94,12 @@ func (c *campaign) try(mode liar.Mode, colluders, round int) error {
 	return nil
 }
 
-// audits is how many chunks a run may audit: one for each liar and layer, at each honest node. Of one chain that
+// audits is how many chunks a run may audit: one for each liar and blob, at each honest node. Of one chain that
 // two send that is one more than usual, as there may be for a chunk that nobody else has.
-func (c *campaign) audits(r result) int { return r.Pulls * r.Colluders * c.opts.layers }
+func (c *campaign) audits(r result) int {
+	const config = 1 // is a blob as the layers are
+	return r.Pulls * r.Colluders * (c.opts.layers + config)
+}
 
 // tryHonestly makes a run in which nobody lies.
 func (c *campaign) tryHonestly() error {
