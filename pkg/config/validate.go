@@ -41,6 +41,15 @@ func (k *check) err(key string, err error) {
 	}
 }
 
+// absolute notes a path that is not absolute, of a thing like a folder, and reports whether it is.
+func (k *check) absolute(key, path, thing string) bool {
+	good := strings.HasPrefix(path, "/") && !strings.ContainsRune(path, 0)
+	if !good {
+		k.failf(key, "%q is not the absolute path of a %s", path, thing)
+	}
+	return good
+}
+
 func (c Config) problems() []*Error {
 	k := &check{}
 	c.checkClients(k)
@@ -147,11 +156,9 @@ func (c Config) checkContainerd(k *check) {
 	default:
 		k.failf("store-dedupe", "%q must be auto or off", string(c.StoreDedupe))
 	}
-	if path := c.ContainerdRoot; !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0) {
-		k.failf("containerd-root", "%q is not the absolute path of a folder", path)
-	}
-	if path := c.ContainerdHostsDir; path != "" && (!strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0)) {
-		k.failf("containerd-hosts-dir", "%q is not the absolute path of a folder", path)
+	k.absolute("containerd-root", c.ContainerdRoot, "folder")
+	if c.ContainerdHostsDir != "" {
+		k.absolute("containerd-hosts-dir", c.ContainerdHostsDir, "folder")
 	}
 	if c.ContainerdRate < 0 {
 		k.failf("containerd-rate", "%d must not be negative", c.ContainerdRate)
@@ -159,13 +166,8 @@ func (c Config) checkContainerd(k *check) {
 	if c.ContainerdContent == "" {
 		return
 	}
-	if path := c.ContainerdContent; !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0) {
-		k.failf("containerd-content", "%q is not the absolute path of a folder", path)
-	}
-	switch path := c.ContainerdSocket; {
-	case !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0):
-		k.failf("containerd-socket", "%q is not the absolute path of a socket", path)
-	case len(path) > socketPathMax:
+	k.absolute("containerd-content", c.ContainerdContent, "folder")
+	if path := c.ContainerdSocket; k.absolute("containerd-socket", path, "socket") && len(path) > socketPathMax {
 		k.failf("containerd-socket", "a path of %d bytes is longer than the %d that a unix socket can have", len(path), socketPathMax)
 	}
 	if !isNamespace(c.ContainerdNamespace) {

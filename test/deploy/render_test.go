@@ -100,8 +100,19 @@ func values(t *testing.T, c *chart.Chart, text string) (common.Values, error) {
 	return util.ToRenderValues(c, given, release, common.DefaultCapabilities)
 }
 
+// notesFile is the one that holds no object.
+const notesFile = "shoal/templates/NOTES.txt"
+
 // chartObjects renders the chart as "helm template" does, hooks as well.
 func chartObjects(t *testing.T, text string) objects {
+	t.Helper()
+	files := render(t, text)
+	delete(files, notesFile)
+	return decode(t, slices.Collect(maps.Values(files))...)
+}
+
+// render is what comes of each file of the chart.
+func render(t *testing.T, text string) map[string]string {
 	t.Helper()
 	c := loadChart(t)
 	v, err := values(t, c, text)
@@ -112,8 +123,7 @@ func chartObjects(t *testing.T, text string) objects {
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(files, "shoal/templates/NOTES.txt")
-	return decode(t, slices.Collect(maps.Values(files))...)
+	return files
 }
 
 func kustomizeObjects(t *testing.T, folders ...string) objects {

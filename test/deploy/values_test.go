@@ -125,16 +125,7 @@ func TestNotesNameTheNamespace(t *testing.T) {
 // notes is what helm says after an install.
 func notes(t *testing.T, text string) string {
 	t.Helper()
-	c := loadChart(t)
-	v, err := values(t, c, text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := engine.Engine{}.RenderWithContext(t.Context(), c, v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files["shoal/templates/NOTES.txt"]
+	return render(t, text)[notesFile]
 }
 
 func checksum(all objects) string {

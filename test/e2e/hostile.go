@@ -70,6 +70,15 @@ type Sentences struct {
 	All     []string // peers that ever were since the node's first daemon, one for each time
 }
 
+// metrics are the daemon's, as text.
+func (d *Daemon) metrics() (string, error) {
+	text, err := d.node.metrics(d.t.Context())
+	if err != nil {
+		return "", fmt.Errorf("the metrics of %s: %w", d.Name, err)
+	}
+	return text, nil
+}
+
 // Sentences reads them where an operator would, and returns an error while these places do not agree with each
 // other: "shoal status" with shoal_quarantined_peer about who is refused, which ends with time, and the log
 // with shoal_quarantines_total about how often anybody was.
@@ -78,9 +87,9 @@ func (d *Daemon) Sentences() (Sentences, error) {
 	if err != nil {
 		return Sentences{}, err
 	}
-	metrics, err := d.node.metrics(d.t.Context())
+	metrics, err := d.metrics()
 	if err != nil {
-		return Sentences{}, fmt.Errorf("the metrics of %s: %w", d.Name, err)
+		return Sentences{}, err
 	}
 	log, err := os.ReadFile(d.log)
 	if err != nil {
@@ -97,9 +106,9 @@ func (d *Daemon) Sentences() (Sentences, error) {
 
 // Audits is how many chunks the daemon read again from the registry since it was started, to tell who lied.
 func (d *Daemon) Audits() (int, error) {
-	metrics, err := d.node.metrics(d.t.Context())
+	metrics, err := d.metrics()
 	if err != nil {
-		return 0, fmt.Errorf("the metrics of %s: %w", d.Name, err)
+		return 0, err
 	}
 	for line := range strings.Lines(metrics) {
 		if count, ok := strings.CutPrefix(strings.TrimSpace(line), "shoal_audits_total "); ok {

@@ -121,16 +121,29 @@ type dump struct {
 	Disabled []string `toml:"disabled_plugins"`
 }
 
-// The real containerd makes the same of every set-up, and fails where Load does. The
-// program is built by the end to end tests.
-func TestLoadAgreesWithContainerd(t *testing.T) {
+// newestContainerd is the program that the end to end tests build. Without it the test is skipped.
+func newestContainerd(t *testing.T) string {
+	t.Helper()
 	program, err := filepath.Abs("../../../bin/tools/containerd")
 	if err != nil {
 		t.Fatal(err)
 	}
+	skipWithout(t, program, "e2e")
+	return program
+}
+
+// skipWithout skips the test where a program is missing, which a target of the Makefile builds.
+func skipWithout(t *testing.T, program, target string) {
+	t.Helper()
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
-		t.Skip("no bin/tools/containerd: make e2e builds it")
+		t.Skipf("no %s: make %s builds it", program, target)
 	}
+}
+
+// The real containerd makes the same of every set-up, and fails where Load does. The
+// program is built by the end to end tests.
+func TestLoadAgreesWithContainerd(t *testing.T) {
+	program := newestContainerd(t)
 	for _, s := range setups(t) {
 		c, err := configtoml.Load(disk{}, s.main(), configtoml.Newest)
 		output, dumpErr := exec.Command(program, "--config", s.main(), "config", "dump").Output()

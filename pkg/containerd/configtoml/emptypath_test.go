@@ -2,9 +2,7 @@ package configtoml_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,13 +20,7 @@ import (
 // What containerd puts in place of an empty config_path is not in its config dump: it does so
 // once it runs, and tells who asks.
 func TestEmptyPathIsWhatContainerdSays(t *testing.T) {
-	program, err := filepath.Abs("../../../bin/tools/containerd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
-		t.Skip("no bin/tools/containerd: make e2e builds it")
-	}
+	program := newestContainerd(t)
 	if os.Geteuid() != 0 {
 		t.Skip("containerd runs as root alone")
 	}

@@ -3,7 +3,6 @@ package configtoml_test
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,9 +75,7 @@ func TestOlderContainerdsSayTheSame(t *testing.T) {
 				t.Fatal(err)
 			}
 			program := filepath.Join(home, ".cache", "shoal-clients", "containerd-v"+older.version)
-			if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
-				t.Skip("no " + program + ": make e2e-clients builds it")
-			}
+			skipWithout(t, program, "e2e-clients")
 			var says strings.Builder
 			for _, s := range setups(t) {
 				says.WriteString(older.dump(t, program, s))

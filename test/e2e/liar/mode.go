@@ -66,13 +66,21 @@ func proven() Bound { return Bound{Time: 2, Egress: 2, Proven: true} }
 func audited() Bound { return Bound{Time: 2, Egress: 2, Proven: true, OneAudit: true} }
 
 // refused is for chunks that a right chain refuses: only the registry's own tells who lied.
-func refused() Bound { return Bound{Time: 2, Egress: 2, Proven: true, OneAudit: true, Audited: true} }
+func refused() Bound {
+	b := audited()
+	b.Audited = true
+	return b
+}
 
 func passedOver() Bound { return Bound{Time: 2, Egress: 2} }
 
 // stood is for chunks that began and stand still: two liars after each other may have a node wait for 1.25 s and
 // 2 s each, which weighs much in a pull of four seconds.
-func stood() Bound { return Bound{Time: 3, Egress: 2} }
+func stood() Bound {
+	b := passedOver()
+	b.Time = 3
+	return b
+}
 
 // Modes are all that there are.
 func Modes() []Mode {
