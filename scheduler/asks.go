@@ -116,7 +116,7 @@ func (m *Machine) askable(p *peer, each int) bool {
 func (m *Machine) rarest(s *swarm, each int) (blob.ChunkIndex, *peer) {
 	best := blob.ChunkIndex(-1)
 	for _, p := range s.sorted {
-		if !m.askable(p, each) || p.seeder() && !s.proof.refuted[p.id] && !m.due(s, p.joined+chainDue) {
+		if !m.askable(p, each) || p.seeder() && !s.proof.refuted[p.id] && !m.due(s, p.seederAt+chainDue) {
 			continue
 		}
 		for w := range s.wanted.Words() {
