@@ -175,7 +175,8 @@ func (m *Machine) better(s *swarm, i blob.ChunkIndex, a, b *peer) bool {
 		}
 		return int64(p.asks+1) * int64(s.geometry.ChunkSize()) * 1000 / p.rate
 	}
-	tie := func(p *peer) uint64 { return rendezvous(p.seed, int(i)) }
+	// Every node has another order, so that not all ask the same.
+	tie := func(p *peer) uint64 { return rendezvous(p.seed^s.order.self, int(i)) }
 	return cmp.Or(cmp.Compare(far(a), far(b)), cmp.Compare(wait(a), wait(b)), cmp.Compare(tie(a), tie(b))) < 0
 }
 
