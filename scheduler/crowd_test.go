@@ -95,3 +95,34 @@ func TestWidespreadChunksAreAskedOfAnybody(t *testing.T) {
 		t.Errorf("a node that has nothing asks %v, want no ask outside the line", asks)
 	}
 }
+
+// A node of a crowd that has read nothing, while all others read, takes what nobody reads at once, whoever
+// has the duty: that one has its part.
+func TestIdleNodeReadsAtOnce(t *testing.T) {
+	const peers = 40
+	for unread := range crowdChunks {
+		c := newCrowd(peers, scheduler.DownloadStarted{Upstream: true})
+		rest := make([]blob.ChunkIndex, 0, crowdChunks)
+		for i := range crowdChunks {
+			if i != unread {
+				rest = append(rest, i)
+			}
+		}
+		read := false
+		for i, p := range c.peers {
+			has := set()
+			if i == 0 {
+				has = set(rest[peers:]...)
+			}
+			c.step(scheduler.PeerReads{Blob: c.blob, Peer: p, Spans: []scheduler.Span{{First: rest[i], Count: 1}}})
+			for _, action := range c.m.Step(c.now, scheduler.PeerHas{Blob: c.blob, Peer: p, Chunks: has}) {
+				if r, ok := action.(scheduler.ReadUpstream); ok {
+					read = r.First == unread && r.Count == 1
+				}
+			}
+		}
+		if !read {
+			t.Errorf("chunk %d, which nobody reads, is not read at once", unread)
+		}
+	}
+}

@@ -171,11 +171,14 @@ func (m *Machine) unread(s *swarm, claimed blob.Bitset, k int) uint64 {
 // nextDuty chooses the run to read now: of those whose wait is over the one for which this
 // node ranks best, or else says when the first wait will be. Rank r waits r times Stagger
 // from when the run was first wanted, and a part of that when it has just become free, so
-// that of many that become free at once each takes another.
+// that of many that become free at once each takes another. A node of a crowd that has read nothing yet,
+// when few others have not either, ranks among those alone: all others have their part or are reading
+// it, and who reads two of a few chunks holds up everybody.
 func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 	at = never
 	claimed := m.claimed(s)
 	bestRank := 0
+	few, idle := s.idlers()
 	isUnread := func(i blob.ChunkIndex) bool { return m.unread(s, claimed, int(i/64))>>(i%64)&1 != 0 && s.free(i) }
 	consider := func(k blob.ChunkIndex) {
 		from, count := stretch(k, s.endOf(k), isUnread)
@@ -187,6 +190,9 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 			r.wanted, r.wantedAt = true, m.now
 		}
 		rank := m.rank(s, k)
+		if idle {
+			rank = s.rankAmong(few, k)
+		}
 		ready := max(r.wantedAt+Time(rank)*m.cfg.Stagger, s.up.idleSince+Time(rank)*m.cfg.Stagger/8)
 		switch {
 		case ready > m.now:
@@ -211,6 +217,37 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 		return m.wholeDuty(s)
 	}
 	return best, at
+}
+
+// idlers are those of a crowd who share the reads and neither read anything yet nor are about to, as they
+// tell, if this node is one of them and they are few of all.
+func (s *swarm) idlers() (few []*peer, are bool) {
+	const crowd, fewOf = 32, 4
+	if s.proof.has || s.servable.Count() > 0 {
+		return nil, false
+	}
+	readers := 0
+	for _, p := range s.sorted {
+		if !p.reader || p.seeder() {
+			continue
+		}
+		readers++
+		if p.count == 0 && len(p.reads) == 0 {
+			few = append(few, p)
+		}
+	}
+	return few, readers >= crowd && fewOf*len(few) < readers
+}
+
+// rankAmong is how many of the peers come before this node for a run.
+func (s *swarm) rankAmong(peers []*peer, k blob.ChunkIndex) int {
+	n := 0
+	for _, p := range peers {
+		if s.before(p, k) {
+			n++
+		}
+	}
+	return n
 }
 
 // wholeDuty is the duty where the registry ignores Range: everything from the first chunk
