@@ -18,8 +18,9 @@ import (
 const (
 	// DefaultListen is where other members reach this node, unless configured otherwise.
 	DefaultListen = "/ip4/0.0.0.0/tcp/6051"
-	// DefaultMaxMembers is how many members a node stays connected to.
-	DefaultMaxMembers = 512
+	// DefaultMaxMembers is how many members a node stays connected to: all of a cluster of a
+	// thousand, since a blob's readers send to everybody. A connection takes 46 KiB at each end.
+	DefaultMaxMembers = 1280
 	// DefaultDialTimeout bounds the wait for a TCP connection: the design's one second.
 	DefaultDialTimeout = time.Second
 

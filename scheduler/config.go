@@ -28,8 +28,8 @@ type Config struct {
 	AskTimeMin  Time // an ask is given up no earlier than this, and later than Patience: 2.25 s
 	AskTimeMax  Time // and no later: 15 s
 
-	Neighbours int // sessions that this node opens for one blob: 256, fewer for a small one; twice as many are accepted
-	Readers    int // members of a swarm that share its upstream reads: 248
+	Neighbours int // sessions that this node opens for one blob: 1024, fewer for a small one; twice as many are accepted
+	Readers    int // members of a swarm that share its upstream reads: 1024
 
 	Reads       int  // upstream reads of one blob at a time in a small swarm: 2; one in a larger
 	ReadsAll    int  // upstream reads over all blobs: 3
@@ -77,8 +77,8 @@ func (c Config) WithDefaults() Config {
 	orDefault(&c.AsksAll, max(64, c.AsksMax))
 	orDefault(&c.AskTimeMin, 2250*millisecond)
 	orDefault(&c.AskTimeMax, max(15*second, c.AskTimeMin))
-	orDefault(&c.Neighbours, 256)
-	orDefault(&c.Readers, 248)
+	orDefault(&c.Neighbours, 1024)
+	orDefault(&c.Readers, 1024)
 	orDefault(&c.Reads, 2)
 	orDefault(&c.ReadsAll, max(3, c.Reads))
 	orDefault(&c.Stagger, 50*millisecond)
@@ -114,8 +114,8 @@ func (c Config) Validate() error {
 		{"AsksMax", int64(c.AsksMax), 1, int64(c.AsksAll)},
 		{"AsksAll", int64(c.AsksAll), 1, 65536},
 		{"AskTimeMin", int64(c.AskTimeMin), int64(millisecond), int64(c.AskTimeMax)},
-		{"Neighbours", int64(c.Neighbours), 1, 1024},
-		{"Readers", int64(c.Readers), 1, 1024},
+		{"Neighbours", int64(c.Neighbours), 1, 4096},
+		{"Readers", int64(c.Readers), 1, 4096},
 		{"Reads", int64(c.Reads), 1, int64(c.ReadsAll)},
 		{"ReadsAll", int64(c.ReadsAll), 1, 1024},
 		{"Stagger", int64(c.Stagger), 1, int64(minute)},

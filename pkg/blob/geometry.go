@@ -20,8 +20,8 @@ const (
 
 // Bounds of the geometry. A chunk is the unit of exchange and of proof.
 const (
-	// MinChunk gives a layer of 64 MiB 512 chunks: two for each of the 248 readers of a large
-	// crowd. Before there is a chain only who read a chunk hands it on.
+	// MinChunk gives a layer of 64 MiB 512 chunks, and as many readers in a large crowd. Before
+	// there is a chain only who read a chunk hands it on.
 	MinChunk = 128 * KiB
 	MaxChunk = 4 * MiB
 	// MaxSize is the largest blob that Shoal exchanges: 65,536 chunks.
