@@ -171,14 +171,12 @@ func (m *Machine) unread(s *swarm, claimed blob.Bitset, k int) uint64 {
 // nextDuty chooses the run to read now: of those whose wait is over the one for which this
 // node ranks best, or else says when the first wait will be. Rank r waits r times Stagger
 // from when the run was first wanted, and a part of that when it has just become free, so
-// that of many that become free at once each takes another. A node of a crowd that has read nothing yet,
-// when few others have not either, ranks among those alone: all others have their part or are reading
-// it, and who reads two of a few chunks holds up everybody.
+// that of many that become free at once each takes another.
 func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 	at = never
 	claimed := m.claimed(s)
 	bestRank := 0
-	few, idle := s.idlers()
+	rankFor := m.ranking(s)
 	isUnread := func(i blob.ChunkIndex) bool { return m.unread(s, claimed, int(i/64))>>(i%64)&1 != 0 && s.free(i) }
 	consider := func(k blob.ChunkIndex) {
 		from, count := stretch(k, s.endOf(k), isUnread)
@@ -189,10 +187,7 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 		if !r.wanted {
 			r.wanted, r.wantedAt = true, m.now
 		}
-		rank := m.rank(s, k)
-		if idle {
-			rank = s.rankAmong(few, k)
-		}
+		rank := rankFor(k)
 		ready := max(r.wantedAt+Time(rank)*m.cfg.Stagger, s.up.idleSince+Time(rank)*m.cfg.Stagger/8)
 		switch {
 		case ready > m.now:
@@ -217,6 +212,16 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 		return m.wholeDuty(s)
 	}
 	return best, at
+}
+
+// ranking is how this node ranks for a run now. A node of a crowd that has read nothing yet, when few
+// others have not either, ranks among those alone: all others have their part or are reading it, and
+// who reads two of a few chunks holds up everybody.
+func (m *Machine) ranking(s *swarm) func(k blob.ChunkIndex) int {
+	if few, idle := s.idlers(); idle {
+		return func(k blob.ChunkIndex) int { return s.rankAmong(few, k) }
+	}
+	return func(k blob.ChunkIndex) int { return m.rank(s, k) }
 }
 
 // idlers are those of a crowd who share the reads and neither read anything yet nor are about to, as they
