@@ -22,7 +22,7 @@ const (
 	// addressConns bounds connections per IPv4 address, of which nodes behind one NAT share one,
 	// and per IPv6 network, which all nodes may share. It is above what the door holds and the
 	// members together, so that strangers do not keep members out.
-	addressConns = 1024
+	addressConns = 2048
 )
 
 // newLimits bounds what members and strangers can make this node hold. members is the number

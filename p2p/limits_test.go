@@ -34,3 +34,10 @@ func TestStreamsOfOnePeer(t *testing.T) {
 		t.Errorf("beside a flood %d of %d streams open", got, peerStreams)
 	}
 }
+
+// All members may stand behind one address, and a flood of strangers before the door beside them.
+func TestMembersOfOneAddress(t *testing.T) {
+	if least := DefaultMaxMembers + admission.DefaultHalfOpen; addressConns < least {
+		t.Errorf("an address may have %d connections, want at least %d", addressConns, least)
+	}
+}
