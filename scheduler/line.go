@@ -31,6 +31,9 @@ const (
 	// A chunk is widespread when so many members have it, and one in so many of all. In smaller crowds the
 	// line is short enough (simulated, 100 nodes, 64 MiB: 1.37 times the bound, and 1.43 with a few).
 	manyLeast, manyOf = 32, 16
+	// When nobody can be asked for so many widespread chunks, all are busy: a look at each peer for each
+	// chunk would cost more than it brings.
+	widespreadTries = 4
 	// lineBytes is what the one before this node is asked for at a time, at least.
 	lineBytes = blob.MiB
 	// stillWait is how long one may bring nothing at all before who stands behind it, with a seeder further on.
@@ -88,7 +91,8 @@ func (m *Machine) widespread(s *swarm, each int, low blob.ChunkIndex) (blob.Chun
 		return 0, nil
 	}
 	many := max(manyLeast, len(s.sorted)/manyOf)
-	for i := suffix - 1; i >= low; i-- {
+	tries := widespreadTries
+	for i := suffix - 1; i >= low && tries > 0; i-- {
 		c := &s.chunks[i]
 		if int(s.holders[i]) < many || !s.wanted.Has(i) && !m.waitsInVain(c) {
 			continue
@@ -97,6 +101,7 @@ func (m *Machine) widespread(s *swarm, each int, low blob.ChunkIndex) (blob.Chun
 			return p.counts() && p.has.Has(i) && !slices.Contains(c.avoid, p.id) && (c.ask == nil || c.ask.peer != p)
 		})
 		if p == nil {
+			tries--
 			continue
 		}
 		if c.ask != nil {
