@@ -220,7 +220,7 @@ func liarCases() []Case {
 	mix := func(c *Config, seed uint64) {
 		kinds := liarKinds()
 		for at, i := 0, 5; i < len(c.Nodes); at, i = at+1, i+10 {
-			k := kinds[(at+int(seed%64))*7%len(kinds)]
+			k := kinds[(at+int(seed%64)*len(c.Nodes)/10)%len(kinds)]
 			c.Nodes[i].Lies, c.Nodes[i].Every = k.lies, k.every
 		}
 	}
