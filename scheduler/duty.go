@@ -233,7 +233,7 @@ func (s *swarm) idlers() (few []*peer, are bool) {
 	}
 	readers := 0
 	for _, p := range s.sorted {
-		if !p.reader || p.seeder() {
+		if !p.sharesReads() {
 			continue
 		}
 		readers++
@@ -242,17 +242,6 @@ func (s *swarm) idlers() (few []*peer, are bool) {
 		}
 	}
 	return few, readers >= crowd && fewOf*len(few) < readers
-}
-
-// rankAmong is how many of the peers come before this node for a run.
-func (s *swarm) rankAmong(peers []*peer, k blob.ChunkIndex) int {
-	n := 0
-	for _, p := range peers {
-		if s.before(p, k) {
-			n++
-		}
-	}
-	return n
 }
 
 // wholeDuty is the duty where the registry ignores Range: everything from the first chunk

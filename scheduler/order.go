@@ -156,14 +156,23 @@ func (m *Machine) rank(s *swarm, k blob.ChunkIndex) int {
 	if r.known {
 		return r.value
 	}
-	*r = rank{known: true}
-	for _, p := range s.sorted {
-		if p.reader && !p.seeder() && s.before(p, k) {
-			r.value++
-		}
-	}
+	*r = rank{known: true, value: s.rankAmong(s.sorted, k)}
 	return r.value
 }
+
+// rankAmong is how many of the peers share the reads and come before this node for a run.
+func (s *swarm) rankAmong(peers []*peer, k blob.ChunkIndex) int {
+	n := 0
+	for _, p := range peers {
+		if p.sharesReads() && s.before(p, k) {
+			n++
+		}
+	}
+	return n
+}
+
+// sharesReads reports whether a peer is one of those who may have the duty of a run.
+func (p *peer) sharesReads() bool { return p.reader && !p.seeder() }
 
 // before reports whether a peer comes before this node for a run.
 func (s *swarm) before(p *peer, k blob.ChunkIndex) bool {
