@@ -37,10 +37,9 @@ func newLimits(members, halfOpen int) (network.ResourceManager, error) {
 			ConnsOutbound: rcmgr.LimitVal(members + members/2 + halfOpen),
 			Streams:       rcmgr.LimitVal(64 * members),
 		},
-		// Not admitted yet. The door's limit is reached first.
+		// Not admitted yet. The door bounds those that came, by ending the oldest: a limit here would
+		// refuse the newest while those that were ended have not noticed.
 		Transient: rcmgr.ResourceLimits{
-			Conns:         rcmgr.LimitVal(3 * halfOpen),
-			ConnsInbound:  rcmgr.LimitVal(2 * halfOpen),
 			ConnsOutbound: rcmgr.LimitVal(2 * halfOpen),
 			Streams:       rcmgr.LimitVal(8 * members),
 		},

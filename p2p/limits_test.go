@@ -5,6 +5,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/shoal-project/shoal/p2p/admission"
 )
@@ -39,5 +40,22 @@ func TestStreamsOfOnePeer(t *testing.T) {
 func TestMembersOfOneAddress(t *testing.T) {
 	if least := DefaultMaxMembers + admission.DefaultHalfOpen; addressConns < least {
 		t.Errorf("an address may have %d connections, want at least %d", addressConns, least)
+	}
+}
+
+// The door has ended a flood, whose goroutines have yet to notice: who comes next is let in.
+func TestMemberBehindAFloodThatEnded(t *testing.T) {
+	const halfOpen, flood = 16, 20 * 16
+	limits, err := newLimits(DefaultMaxMembers, halfOpen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = limits.Close() })
+	for i := range flood + 1 {
+		scope, err := limits.OpenConnection(network.DirInbound, true, ma.StringCast("/ip4/10.0.0.66/tcp/9"))
+		if err != nil {
+			t.Fatalf("after %d connections: %v", i, err)
+		}
+		t.Cleanup(scope.Done)
 	}
 }
