@@ -40,6 +40,7 @@ unit: ## Unit tests with the race detector, in random order, and the import rule
 
 e2e: build ## Many nodes in network namespaces with real containerd (root)
 	@cd test/e2e && go test ./benchswarm ./hostile ./liar ./scope && go test -count=1 -timeout 30m -v . 2>&1
+	@go test -count=1 ./pkg/containerd/configtoml # again, beside the containerd that is there by now
 
 e2e-clients: build ## Other clients pull through Shoal, with the real tools (root; minutes to build them, once; FLAGS=--if-cached)
 	@cd test/e2e && go test -count=1 -timeout 60m -v ./clients $(if $(FLAGS),-args $(FLAGS)) 2>&1
