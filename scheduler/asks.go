@@ -136,7 +136,7 @@ func (m *Machine) rarest(s *swarm, each int) (blob.ChunkIndex, *peer) {
 
 // onOffer reports whether a peer may be asked for a chunk that it has, outside the line.
 func (s *swarm) onOffer(p *peer, i blob.ChunkIndex) bool {
-	return p.has.Has(i) && (!s.proof.has || i < p.suffix) && !slices.Contains(s.chunks[i].avoid, p.id)
+	return s.offers(p, i) && (!s.proof.has || i < p.suffix)
 }
 
 func (s *swarm) rarer(a, b blob.ChunkIndex) bool {
@@ -146,11 +146,21 @@ func (s *swarm) rarer(a, b blob.ChunkIndex) bool {
 	return cmp.Or(cmp.Compare(s.holders[a], s.holders[b]), cmp.Compare(s.chunks[a].tie, s.chunks[b].tie)) < 0
 }
 
+// offers reports whether a peer has a chunk and may be asked for it.
+func (s *swarm) offers(p *peer, i blob.ChunkIndex) bool {
+	return p.has.Has(i) && !slices.Contains(s.chunks[i].avoid, p.id)
+}
+
 // bestPeer chooses who is asked for a chunk, of those that may be: same zone first, then
 // whoever should deliver it soonest. It returns nil when nobody can be asked now.
 func (m *Machine) bestPeer(s *swarm, i blob.ChunkIndex, each int, may func(*peer, blob.ChunkIndex) bool) *peer {
+	return m.bestOf(s, s.sorted, i, each, may)
+}
+
+// bestOf is bestPeer among some of the peers.
+func (m *Machine) bestOf(s *swarm, of []*peer, i blob.ChunkIndex, each int, may func(*peer, blob.ChunkIndex) bool) *peer {
 	var best *peer
-	for _, p := range s.sorted {
+	for _, p := range of {
 		if !m.askable(p, each) || !may(p, i) {
 			continue
 		}

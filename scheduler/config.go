@@ -18,7 +18,7 @@ type Config struct {
 	Zone string // where this node stands; peers of the same zone are asked first
 
 	Uploads        int // chunks sent at a time, over all blobs: 8
-	UploadQueue    int // asks that wait for an upload, over all blobs: 128
+	UploadQueue    int // asks that wait for an upload, over all blobs: 32, somewhat more than one node asks of all others
 	UploadsPerPeer int // asks of one peer that wait or are served, over all blobs: 8
 
 	AsksPerPeer int  // chunks of one blob asked of one peer at a time: 8; 2 where many peers have some
@@ -69,7 +69,7 @@ func orDefault[T comparable](v *T, otherwise T) {
 // WithDefaults returns the configuration that a Machine with c works by.
 func (c Config) WithDefaults() Config {
 	orDefault(&c.Uploads, 8)
-	orDefault(&c.UploadQueue, 128)
+	orDefault(&c.UploadQueue, 32)
 	orDefault(&c.UploadsPerPeer, 8)
 	orDefault(&c.AsksPerPeer, 8)
 	orDefault(&c.AsksMin, 4)

@@ -2,7 +2,9 @@ package scheduler_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 	"github.com/shoal-project/shoal/scheduler"
@@ -49,9 +51,9 @@ func set(chunks ...blob.ChunkIndex) blob.Bitset {
 	return b
 }
 
-// asksForLast has all peers but one hold the last chunk when a chain comes, and returns what is asked.
-// The node has every second chunk, or none.
-func asksForLast(peers int, but scheduler.PeerID, scattered bool) (*crowd, []scheduler.AskPeer) {
+// begun is a crowd of so many peers that hold the last chunk when a chain comes, but some. The node has every
+// second chunk, or none. It returns what is asked.
+func begun(peers int, scattered bool, but ...scheduler.PeerID) (*crowd, []scheduler.AskPeer) {
 	start := scheduler.DownloadStarted{}
 	if scattered {
 		start.Quarantined = set()
@@ -63,36 +65,64 @@ func asksForLast(peers int, but scheduler.PeerID, scattered bool) (*crowd, []sch
 	c.step(scheduler.ChainArrived{Blob: c.blob, Peer: c.peers[0]})
 	var asks []scheduler.AskPeer
 	for _, p := range c.peers {
-		if p != but {
+		if !slices.Contains(but, p) {
 			asks = append(asks, c.step(scheduler.PeerHas{Blob: c.blob, Peer: p, Chunks: set(crowdChunks - 1)})...)
 		}
 	}
 	return c, asks
 }
 
-// What many members of a crowd have is asked of any of them, when the one before this node in the line
-// lacks it, and of another when that one does not answer.
-func TestWidespreadChunksAreAskedOfAnybody(t *testing.T) {
-	const many = 32
-	_, asks := asksForLast(many+1, "", true)
-	if len(asks) != 1 {
-		t.Fatalf("with the chunk at the nearest in the line: %v, want one ask", asks)
+// whoIsAsked are those of whom the last chunk can be asked: each time whoever was asked does not have it.
+func whoIsAsked(t *testing.T, peers int, scattered bool) (who []scheduler.PeerID) {
+	t.Helper()
+	for {
+		_, asks := begun(peers, scattered, who...)
+		if len(asks) == 0 {
+			return who
+		}
+		if len(asks) > 1 || asks[0].Chunk != crowdChunks-1 {
+			t.Fatalf("asked: %v, want the last chunk of one", asks)
+		}
+		who = append(who, asks[0].Peer)
 	}
-	nearest := asks[0].Peer
-	c, asks := asksForLast(many+1, nearest, true)
-	if len(asks) != 1 || asks[0].Chunk != crowdChunks-1 {
-		t.Fatalf("with the chunk at %d others: %v, want one ask", many, asks)
+}
+
+// A node of a crowd that holds scattered chunks asks its fingers: who stands 1, 2, 4, 8, 16 and 32 before it
+// on the ring.
+func TestScatteredAsksFingers(t *testing.T) {
+	const crowded = 32
+	if who := whoIsAsked(t, crowded, true); len(who) != 6 {
+		t.Errorf("of %d peers %v are asked, want six", crowded, who)
 	}
-	first := asks[0].Peer
-	c.now += 200 * scheduler.Time(1e6)
-	if asks = c.step(scheduler.Ticked{}); len(asks) != 1 || asks[0].Peer == first {
-		t.Errorf("after 200 ms without an answer of %s: %v, want one ask of another", first, asks)
+	if who := whoIsAsked(t, crowded-1, true); len(who) != 1 {
+		t.Errorf("of %d peers %v are asked, want the nearest alone", crowded-1, who)
 	}
-	if _, asks = asksForLast(many, nearest, true); len(asks) != 0 {
-		t.Errorf("with the chunk at %d others: %v, want no ask outside the line", many-1, asks)
+	if who := whoIsAsked(t, crowded, false); len(who) != 1 {
+		t.Errorf("a node that has nothing asks %v, want the nearest alone", who)
 	}
-	if _, asks = asksForLast(many+1, nearest, false); len(asks) != 0 {
-		t.Errorf("a node that has nothing asks %v, want no ask outside the line", asks)
+}
+
+// What a node may hand on it tells those at once whose finger it is, and in a small swarm the next three.
+func TestFingersTellAtOnce(t *testing.T) {
+	for peers, want := range map[int]int{31: 3, 32: 7} {
+		c, asks := begun(peers, false)
+		told := 0
+		for _, i := range []blob.ChunkIndex{crowdChunks - 1, crowdChunks - 2} { // of the first all are told
+			c.now += 10 * scheduler.Time(time.Millisecond)
+			c.step(scheduler.PeerHas{Blob: c.blob, Peer: asks[0].Peer, Chunks: set(i)})
+			c.step(scheduler.ChunkArrived{Blob: c.blob, Peer: asks[0].Peer, Chunk: i})
+			told = 0
+			for _, action := range c.m.Step(c.now, scheduler.LinkChecked{
+				Blob: c.blob, Chunk: i, Supplier: c.peers[0], Holds: true, Verified: []blob.ChunkIndex{i},
+			}) {
+				if tell, ok := action.(scheduler.TellHave); ok {
+					told += len(tell.Peers)
+				}
+			}
+		}
+		if told != want {
+			t.Errorf("%d of %d peers are told at once, want %d", told, peers, want)
+		}
 	}
 }
 

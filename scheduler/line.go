@@ -14,6 +14,10 @@ import (
 // swarm form a line along the ring: each asks the nearest one before it, which serves
 // nobody else, and the first asks the seeder. All uplinks work, each for one peer.
 //
+// A line of hundreds takes long to reach its end, and what each has when the chain comes is scattered.
+// Until a node has a row, it also asks those twice, four times, eight times as far before it on the
+// ring: its fingers, which tell it at once of what they have, as the one before it does.
+//
 // A line is as slow as its slowest member, so whoever stands behind a slow one passes it
 // over: it compares how far the two before it and itself have come in the same time.
 
@@ -28,12 +32,8 @@ const (
 	lapBytes = 16 * blob.MiB
 	// Of what a node still has to prove one part in so many must be here for it to be scattered.
 	scattered = 8
-	// A chunk is widespread when so many members have it, and one in so many of all. In smaller crowds the
-	// line is short enough (simulated, 100 nodes, 64 MiB: 1.37 times the bound, and 1.43 with a few).
-	manyLeast, manyOf = 32, 16
-	// When nobody can be asked for so many widespread chunks, all are busy: a look at each peer for each
-	// chunk would cost more than it brings.
-	widespreadTries = 4
+	// crowdLeast is how many peers make a line so long that fingers pay.
+	crowdLeast = 32
 	// lineBytes is what the one before this node is asked for at a time, at least.
 	lineBytes = blob.MiB
 	// stillWait is how long one may bring nothing at all before who stands behind it, with a seeder further on.
@@ -75,47 +75,29 @@ func (m *Machine) alongLine(s *swarm, each int) (blob.ChunkIndex, *peer) {
 		}
 	}
 	each = min(each, fewAsks)
-	if i, p := m.widespread(s, each, low); p != nil {
+	if i, p := m.alongFingers(s, each, low); p != nil {
 		return i, p
 	}
 	return m.rarest(s, each)
 }
 
-// widespread chooses the last chunk from low on that many have, and any of them, for a node that has
-// much already, here and there. What it lacks is then no row that a line could bring, and most
-// of those before it in the line lack something as well, each something else. A chunk
-// that was asked of somebody in vain for a while is asked of another.
-func (m *Machine) widespread(s *swarm, each int, low blob.ChunkIndex) (blob.ChunkIndex, *peer) {
+// alongFingers chooses the last wanted chunk from low on that one of the fingers has, and who of them is
+// asked, for a node in a crowd that has much already, here and there. What it lacks is then no row that
+// the one before it could bring, who lacks something as well, something else.
+func (m *Machine) alongFingers(s *swarm, each int, low blob.ChunkIndex) (blob.ChunkIndex, *peer) {
 	suffix := s.asks.lap.suffix
-	if scattered*(suffix-s.missing) < suffix {
+	if len(s.sorted) < crowdLeast || scattered*(suffix-s.missing) < suffix {
 		return 0, nil
 	}
-	many := max(manyLeast, len(s.sorted)/manyOf)
-	tries := widespreadTries
-	for i := suffix - 1; i >= low && tries > 0; i-- {
-		c := &s.chunks[i]
-		if int(s.holders[i]) < many || !s.wanted.Has(i) && !m.waitsInVain(c) {
+	for i := suffix - 1; i >= low; i-- {
+		if !s.wanted.Has(i) {
 			continue
 		}
-		p := m.bestPeer(s, i, each, func(p *peer, i blob.ChunkIndex) bool {
-			return p.counts() && p.has.Has(i) && !slices.Contains(c.avoid, p.id) && (c.ask == nil || c.ask.peer != p)
-		})
-		if p == nil {
-			tries--
-			continue
+		if p := m.bestOf(s, s.order.fingers, i, each, s.offers); p != nil {
+			return i, p
 		}
-		if c.ask != nil {
-			c.hedges++
-			m.cancelAsk(s, c.ask)
-		}
-		return i, p
 	}
 	return 0, nil
-}
-
-// waitsInVain reports whether a chunk was asked of a peer so long ago that another may be quicker.
-func (m *Machine) waitsInVain(c *chunk) bool {
-	return c.ask != nil && c.hedges < maxHedges && m.now >= c.ask.at+hedgeMin
 }
 
 // downTree chooses the last wanted chunk and who is asked for it, for a blob that is too
@@ -131,7 +113,7 @@ func (m *Machine) downTree(s *swarm, each int) (blob.ChunkIndex, *peer) {
 			steps := (m.now - s.chunks[i].coveredAt) / step
 			reach := 1<<min(steps, 16) - 1
 			may := func(p *peer, i blob.ChunkIndex) bool {
-				return p.between <= reach && p.has.Has(i) && !slices.Contains(s.chunks[i].avoid, p.id)
+				return p.between <= reach && s.offers(p, i)
 			}
 			if p := m.bestPeer(s, i, each, may); p != nil {
 				return i, p

@@ -24,8 +24,9 @@ type order struct {
 	ranks   []rank   // of this node for each run
 	weights []uint64 // of all members, lightest first
 
-	line []*peer // peers in session from the nearest before this node on the ring to the farthest
-	next []*peer // who come after this node on the ring, nearest first
+	line    []*peer // peers in session from the nearest before this node on the ring to the farthest
+	fingers []*peer // of those that want the blob as well the 1st, 2nd, 4th, 8th and so on
+	next    []*peer // who come after this node on the ring, nearest first: a few, and whose finger it is
 }
 
 // A rank is this node's rank for one run, once it is known.
@@ -75,6 +76,7 @@ func (m *Machine) formLine(s *swarm) {
 		return cmp.Or(cmp.Compare(at-a.place, at-b.place), cmp.Compare(a.id, b.id))
 	})
 	between := 0
+	o.fingers = o.fingers[:0]
 	for _, p := range o.line {
 		p.between = between
 		switch {
@@ -83,15 +85,25 @@ func (m *Machine) formLine(s *swarm) {
 			o.until = min(o.until, p.skipUntil)
 		default:
 			between++
+			if isFinger(between) {
+				o.fingers = append(o.fingers, p)
+			}
 		}
 	}
 	o.next = o.next[:0]
+	after := 0
 	for _, p := range slices.Backward(o.line) {
-		if !p.seeder() && len(o.next) < successors {
+		if p.seeder() {
+			continue
+		}
+		if after++; after <= successors || len(s.sorted) >= crowdLeast && isFinger(after) {
 			o.next = append(o.next, p)
 		}
 	}
 }
+
+// isFinger reports whether the n-th member before a node on the ring, from 1 on, is one of its fingers.
+func isFinger(n int) bool { return n&(n-1) == 0 }
 
 // chooseReaders marks who of the peers shares the upstream reads, and who verifies: the
 // weightiest of all members: in session, about to be, or without room for this node. Of whom it
