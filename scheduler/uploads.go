@@ -22,6 +22,7 @@ const MaxStuck = 64
 type uploads struct {
 	active, queue []upload
 	since         map[upload]Time // the active ones
+	away          map[PeerID]bool // who found the queue full, and is not in it since
 	endedAt       Time            // when one last ended, or the queue was last empty
 	each          Time            // between two that end while others wait, smoothed
 }
@@ -43,8 +44,9 @@ func (u *uploads) end(x upload, now Time) {
 	u.endedAt = now
 }
 
-// backlog is how long what waits will take.
-func (u *uploads) backlog() Time { return Time(len(u.queue)) * u.each }
+// backlog is how long what waits will take, with one ask of everybody who was turned away and will be
+// back.
+func (u *uploads) backlog() Time { return Time(len(u.queue)+len(u.away)) * u.each }
 
 func (u *uploads) dropBlob(d blob.Digest) {
 	u.drop(func(x upload) bool { return x.blob == d })
@@ -57,6 +59,7 @@ func (u *uploads) drop(gone func(upload) bool) {
 }
 
 func (u *uploads) dropPeer(d blob.Digest, id PeerID) {
+	delete(u.away, id)
 	u.drop(func(x upload) bool { return x.blob == d && x.peer == id })
 }
 
@@ -101,6 +104,7 @@ func (m *Machine) peerAsked(s *swarm, ev PeerAsked) {
 		u.endedAt = m.now
 	}
 	u.queue = append(u.queue, x)
+	delete(u.away, x.peer)
 }
 
 // makeWay reports whether there is room for one more ask. Whoever has most in a full queue gives
@@ -123,10 +127,12 @@ func (m *Machine) makeWay(ask upload) bool {
 		}
 	}
 	if last < 0 || !verifier && waiting[u.queue[last].peer] <= waiting[ask.peer]+1 {
+		u.away[ask.peer] = true
 		return false
 	}
 	x := u.queue[last]
 	u.queue = slices.Delete(u.queue, last, last+1)
+	u.away[x.peer] = true
 	m.do(RefuseBusy{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 	return true
 }
@@ -147,6 +153,9 @@ func (m *Machine) startUploads() {
 		u.active = append(u.active, x)
 		u.since[x] = m.now
 		m.do(Serve{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
+	}
+	if len(u.queue) == 0 {
+		clear(u.away) // or they would be back
 	}
 }
 
