@@ -1,6 +1,7 @@
 package scheduler_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -23,7 +24,7 @@ type crowd struct {
 
 func newCrowd(peers int, start scheduler.DownloadStarted) *crowd {
 	c := &crowd{blob: blob.Digest{1}, m: scheduler.New(scheduler.Config{Self: "me", Seed: 1})}
-	start.Blob, start.Size = c.blob, blob.ByteCount(crowdChunks)*blob.MinChunk
+	start.Blob, start.Size = c.blob, cmp.Or(start.Size, blob.ByteCount(crowdChunks)*blob.MinChunk)
 	c.step(scheduler.MembersCounted{Members: peers})
 	c.step(start)
 	for i := range peers {
@@ -154,5 +155,51 @@ func TestIdleNodeReadsAtOnce(t *testing.T) {
 		if !read {
 			t.Errorf("chunk %d, which nobody reads, is not read at once", unread)
 		}
+	}
+}
+
+// In a crowd an honest reader may have no place for a node for long. While others deliver, what it has is waited
+// for: for 12 s, and as long as a busy node takes to serve all, 9 s. Then it is read.
+func TestBusyReadersOfACrowdAreWaitedFor(t *testing.T) {
+	const peers, chunks, tick = 200, 350, scheduler.Time(100 * time.Millisecond)
+	c := newCrowd(peers, scheduler.DownloadStarted{Upstream: true, Size: chunks * blob.MinChunk})
+	has := make([]blob.Bitset, peers)
+	for i := range has {
+		has[i] = blob.NewBitset(chunks)
+	}
+	has[0].Add(0) // this one is busy; the next three deliver
+	for i := blob.ChunkIndex(1); i < chunks; i++ {
+		has[1+i%3].Add(i)
+	}
+	var events, answers []scheduler.Event
+	for i, p := range c.peers {
+		events = append(events, scheduler.PeerHas{Blob: c.blob, Peer: p, Chunks: has[i]})
+	}
+	readAt := scheduler.Time(0)
+	for readAt == 0 && c.now < scheduler.Time(time.Minute) {
+		for len(events) > 0 {
+			ev := events[0]
+			events = events[1:]
+			for _, action := range c.m.Step(c.now, ev) {
+				switch a := action.(type) {
+				case scheduler.AskPeer:
+					if a.Chunk == 0 {
+						events = append(events, scheduler.PeerRefused(a))
+					} else {
+						answers = append(answers, scheduler.ChunkArrived(a))
+					}
+				case scheduler.ReadUpstream:
+					readAt = c.now
+				}
+			}
+		}
+		c.now += tick
+		events = append(events, scheduler.Ticked{})
+		if len(answers) > 0 {
+			events, answers = append(events, answers[0]), answers[1:]
+		}
+	}
+	if at := time.Duration(readAt); at < 21*time.Second || at > 32*time.Second {
+		t.Errorf("what a busy peer has is read after %s, want 21 s and what a rank waits", at)
 	}
 }

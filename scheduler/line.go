@@ -238,8 +238,11 @@ func (m *Machine) lineWait(s *swarm) Time {
 	if !s.proof.has {
 		return 0
 	}
-	return 2 * Time(len(s.sorted)) * s.hop()
+	return s.round()
 }
+
+// round is how long one node may take to send a chunk to each member of the swarm, while it is busy.
+func (s *swarm) round() Time { return 2 * Time(len(s.sorted)) * s.hop() }
 
 // lineLow is the lowest chunk that is asked for along the line now, or -1 for none.
 func (s *swarm) lineLow() blob.ChunkIndex {

@@ -96,7 +96,7 @@ func (m *Machine) failed(s *swarm, p *peer) {
 	const busy = 4
 	patience := m.patience(s)
 	if m.now-s.lastGain < patience/2 {
-		patience *= busy // others deliver: what this one has can wait for its turn there
+		patience = busy*patience + s.round() // others deliver: what this one has can wait for its turn there
 	}
 	if m.now-p.failing >= patience {
 		m.discount(s, p)
