@@ -103,10 +103,15 @@ func TestScatteredAsksFingers(t *testing.T) {
 	}
 }
 
-// What a node may hand on it tells those at once whose finger it is, and in a small swarm the next three.
+// What a node of a crowd may hand on it tells those at once whose finger it is, while chunks lie scattered; else
+// the next three.
 func TestFingersTellAtOnce(t *testing.T) {
-	for peers, want := range map[int]int{31: 3, 32: 7} {
-		c, asks := begun(peers, false)
+	for _, x := range []struct {
+		peers     int
+		scattered bool
+		want      int
+	}{{32, true, 7}, {32, false, 3}, {31, true, 3}} {
+		c, asks := begun(x.peers, x.scattered)
 		told := 0
 		for _, i := range []blob.ChunkIndex{crowdChunks - 1, crowdChunks - 2} { // of the first all are told
 			c.now += 10 * scheduler.Time(time.Millisecond)
@@ -121,8 +126,8 @@ func TestFingersTellAtOnce(t *testing.T) {
 				}
 			}
 		}
-		if told != want {
-			t.Errorf("%d of %d peers are told at once, want %d", told, peers, want)
+		if told != x.want {
+			t.Errorf("%d of %d peers are told at once, want %d (scattered: %v)", told, x.peers, x.want, x.scattered)
 		}
 	}
 }

@@ -31,7 +31,7 @@ const (
 	lapLeast = 32
 	lapBytes = 16 * blob.MiB
 	// Of what a node still has to prove one part in so many must be here for it to be scattered.
-	scattered = 8
+	scatteredOf = 8
 	// crowdLeast is how many peers make a line so long that fingers pay.
 	crowdLeast = 32
 	// lineBytes is what the one before this node is asked for at a time, at least.
@@ -85,11 +85,10 @@ func (m *Machine) alongLine(s *swarm, each int) (blob.ChunkIndex, *peer) {
 // asked, for a node in a crowd that has much already, here and there. What it lacks is then no row that
 // the one before it could bring, who lacks something as well, something else.
 func (m *Machine) alongFingers(s *swarm, each int, low blob.ChunkIndex) (blob.ChunkIndex, *peer) {
-	suffix := s.asks.lap.suffix
-	if len(s.sorted) < crowdLeast || scattered*(suffix-s.missing) < suffix {
+	if !s.crowd() || !s.scattered() {
 		return 0, nil
 	}
-	for i := suffix - 1; i >= low; i-- {
+	for i := s.asks.lap.suffix - 1; i >= low; i-- {
 		if !s.wanted.Has(i) {
 			continue
 		}
@@ -98,6 +97,15 @@ func (m *Machine) alongFingers(s *swarm, each int, low blob.ChunkIndex) (blob.Ch
 		}
 	}
 	return 0, nil
+}
+
+// crowd reports whether a line through the swarm is so long that fingers pay.
+func (s *swarm) crowd() bool { return len(s.sorted) >= crowdLeast }
+
+// scattered reports whether much of what this node has still to prove is here, with gaps.
+func (s *swarm) scattered() bool {
+	suffix := s.asks.lap.suffix
+	return scatteredOf*(suffix-s.missing) >= suffix
 }
 
 // downTree chooses the last wanted chunk and who is asked for it, for a blob that is too
