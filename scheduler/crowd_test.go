@@ -186,15 +186,13 @@ func TestBusyReadersOfACrowdAreWaitedFor(t *testing.T) {
 			ev := events[0]
 			events = events[1:]
 			for _, action := range c.m.Step(c.now, ev) {
-				switch a := action.(type) {
-				case scheduler.AskPeer:
-					if a.Chunk == 0 {
-						events = append(events, scheduler.PeerRefused(a))
-					} else {
-						answers = append(answers, scheduler.ChunkArrived(a))
-					}
-				case scheduler.ReadUpstream:
+				if _, ok := action.(scheduler.ReadUpstream); ok {
 					readAt = c.now
+				}
+				if a, ok := action.(scheduler.AskPeer); ok && a.Chunk == 0 {
+					events = append(events, scheduler.PeerRefused(a))
+				} else if ok {
+					answers = append(answers, scheduler.ChunkArrived(a))
 				}
 			}
 		}
