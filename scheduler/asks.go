@@ -122,7 +122,7 @@ func (m *Machine) rarest(s *swarm, each int) (blob.ChunkIndex, *peer) {
 		for w := range s.wanted.Words() {
 			for word := s.wanted.Word(w) & p.has.Word(w); word != 0; word &= word - 1 {
 				i := blob.ChunkIndex(w*64 + bits.TrailingZeros64(word))
-				if s.onOffer(p, i) && (best < 0 || s.rarer(i, best)) {
+				if s.besideLine(p, i) && (best < 0 || s.rarer(i, best)) {
 					best = i
 				}
 			}
@@ -131,11 +131,11 @@ func (m *Machine) rarest(s *swarm, each int) (blob.ChunkIndex, *peer) {
 	if best < 0 {
 		return 0, nil
 	}
-	return best, m.bestPeer(s, best, each, s.onOffer)
+	return best, m.bestPeer(s, best, each, s.besideLine)
 }
 
-// onOffer reports whether a peer may be asked for a chunk that it has, outside the line.
-func (s *swarm) onOffer(p *peer, i blob.ChunkIndex) bool {
+// besideLine reports whether a peer may be asked for a chunk that it has, outside the line.
+func (s *swarm) besideLine(p *peer, i blob.ChunkIndex) bool {
 	return s.offers(p, i) && (!s.proof.has || i < p.suffix)
 }
 

@@ -18,7 +18,7 @@ type Config struct {
 	Zone string // where this node stands; peers of the same zone are asked first
 
 	Uploads        int // chunks sent at a time, over all blobs: 8
-	UploadQueue    int // asks that wait for an upload, over all blobs: 32, somewhat more than one node asks of all others
+	UploadQueue    int // asks that wait for an upload, over all blobs: 32, more than one node asks of all others for a blob
 	UploadsPerPeer int // asks of one peer that wait or are served, over all blobs: 8
 
 	AsksPerPeer int  // chunks of one blob asked of one peer at a time: 8; 2 where many peers have some

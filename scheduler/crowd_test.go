@@ -206,3 +206,45 @@ func TestBusyReadersOfACrowdAreWaitedFor(t *testing.T) {
 		t.Errorf("what a busy peer has is read after %s, want 21 s and what a rank waits", at)
 	}
 }
+
+// Whoever was turned away and does not come back keeps a node from reading no longer than for moments, though
+// others always have something waiting.
+func TestWhoStaysAwayHoldsUpNoReads(t *testing.T) {
+	const peers = 100
+	start := scheduler.DownloadStarted{Upstream: true, FromRegistry: set(0)}
+	c := newCrowd(peers, start)
+	var serving []scheduler.Serve
+	read := false
+	var step func(ev scheduler.Event)
+	step = func(ev scheduler.Event) {
+		for _, action := range c.m.Step(c.now, ev) {
+			if serve, ok := action.(scheduler.Serve); ok {
+				serving = append(serving, serve)
+			}
+			if r, ok := action.(scheduler.ReadUpstream); ok {
+				read = true
+				step(scheduler.ReadEnded{Blob: r.Blob, Read: r.Read})
+			}
+		}
+	}
+	ask := func(p scheduler.PeerID) { step(scheduler.PeerAsked{Blob: c.blob, Peer: p, Chunk: 0}) }
+	for _, p := range c.peers {
+		step(scheduler.PeerHas{Blob: c.blob, Peer: p, Chunks: set()})
+	}
+	for _, p := range c.peers {
+		ask(p)
+	}
+	const each = 10 * scheduler.Time(time.Millisecond)
+	for read = false; !read && c.now < scheduler.Time(time.Minute); c.now += each {
+		x := serving[0]
+		serving = serving[1:]
+		step(scheduler.UploadEnded(x))
+		if slices.Contains(c.peers[:12], x.Peer) { // always asks, and leaves the queue short
+			ask(x.Peer)
+		}
+		step(scheduler.Ticked{})
+	}
+	if took := time.Duration(c.now); took < 8*time.Second || took > 15*time.Second {
+		t.Errorf("read after %s, want ten seconds after they were turned away", took)
+	}
+}

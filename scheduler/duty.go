@@ -154,12 +154,12 @@ func (m *Machine) mayRead(s *swarm) bool {
 // no reason: who takes nothing in must not keep a node from reading.
 func (m *Machine) loaded(s *swarm) bool {
 	const least = 250 * millisecond
-	over := m.uploads.backlog() - max(2*s.claims.pace, least)
+	over := m.uploads.demand(m.now) - max(2*s.claims.pace, least)
 	stuck := m.uploads.endedAt + m.leastPatience(s)
 	if s.proof.has || len(s.sorted) == 0 || over <= 0 || m.now >= stuck {
 		return false
 	}
-	m.wakeAt(s, min(stuck, m.now+max(over, m.uploads.each)))
+	m.wakeAt(s, min(stuck, m.now+max(min(over, m.uploads.backlog()), m.uploads.each)))
 	return true
 }
 

@@ -131,7 +131,7 @@ func play(t *testing.T, data []byte) uint64 {
 			_, _ = fmt.Fprintf(did, "%+v\n", m.Step(now, scheduler.Ticked{}))
 		}
 		for _, v := range m.Blobs() {
-			if v.Asks > 32 || v.Reads > 6 || v.Uploads > 128+8 || v.R+v.V+v.Q > v.Chunks || v.Percent < 0 || v.Percent > 100 {
+			if v.Asks > 32 || v.Reads > 6 || v.Uploads > 32+8 || v.R+v.V+v.Q > v.Chunks || v.Percent < 0 || v.Percent > 100 {
 				t.Fatalf("out of bounds: %+v", v)
 			}
 		}

@@ -15,8 +15,8 @@ import (
 // nobody else, and the first asks the seeder. All uplinks work, each for one peer.
 //
 // A line of hundreds takes long to reach its end, and what each has when the chain comes is scattered.
-// Until a node has a row, it also asks those twice, four times, eight times as far before it on the
-// ring: its fingers, which tell it at once of what they have, as the one before it does.
+// Until a node has a row, it also asks those who stand 2, 4, 8 and so on before it on the ring: its
+// fingers, who tell it at once of what they have, as the one before it does.
 //
 // A line is as slow as its slowest member, so whoever stands behind a slow one passes it
 // over: it compares how far the two before it and itself have come in the same time.
@@ -99,11 +99,19 @@ func (m *Machine) alongFingers(s *swarm, each int, low blob.ChunkIndex) (blob.Ch
 	return 0, nil
 }
 
+// advance takes in what was proven since.
+func (l *lap) advance(servable blob.Bitset) {
+	for l.suffix > 0 && servable.Has(l.suffix-1) {
+		l.suffix--
+	}
+}
+
 // crowd reports whether a line through the swarm is so long that fingers pay.
 func (s *swarm) crowd() bool { return len(s.sorted) >= crowdLeast }
 
-// scattered reports whether much of what this node has still to prove is here, with gaps.
+// scattered reports whether much of what this node has still to prove is here.
 func (s *swarm) scattered() bool {
+	s.asks.lap.advance(s.servable)
 	suffix := s.asks.lap.suffix
 	return scatteredOf*(suffix-s.missing) >= suffix
 }
@@ -143,9 +151,7 @@ func (s *swarm) hop() Time {
 // slowly than it.
 func (m *Machine) compareLaps(s *swarm) {
 	l := &s.asks.lap
-	for l.suffix > 0 && s.servable.Has(l.suffix-1) {
-		l.suffix--
-	}
+	l.advance(s.servable)
 	first, before := s.ahead(m.now)
 	if first == nil {
 		return

@@ -16,6 +16,8 @@ const (
 	// silentSeeder is how long a seeder that never delivered anything may leave an ask unanswered, and what
 	// two slow chunks take: it has nothing to wait for itself.
 	silentSeeder = second
+	// maxRound bounds how long more a peer may refuse for the size of the crowd, which others can invent.
+	maxRound = 30 * second
 	// maxStrikes is how many asks in a row a peer may leave unanswered; a peer that never delivered
 	// anything may none: what only it has is waited for.
 	maxStrikes = 3
@@ -96,7 +98,7 @@ func (m *Machine) failed(s *swarm, p *peer) {
 	const busy = 4
 	patience := m.patience(s)
 	if m.now-s.lastGain < patience/2 {
-		patience = busy*patience + s.round() // others deliver: what this one has can wait for its turn there
+		patience = busy*patience + min(s.round(), maxRound) // others deliver: what this one has can wait for its turn there
 	}
 	if m.now-p.failing >= patience {
 		m.discount(s, p)
@@ -129,7 +131,7 @@ func (m *Machine) hedge(s *swarm) {
 			continue
 		}
 		p := m.bestPeer(s, a.chunk, m.cfg.AsksPerPeer, func(p *peer, i blob.ChunkIndex) bool {
-			return p != a.peer && p.has.Has(i) && !slices.Contains(c.avoid, p.id)
+			return p != a.peer && s.offers(p, i)
 		})
 		if p == nil {
 			continue

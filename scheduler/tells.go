@@ -75,8 +75,8 @@ func (m *Machine) tellAll(s *swarm, chunks blob.Bitset) {
 	m.tellThese(s, s.sorted, chunks)
 }
 
-// tellLine tells those who come next in the line often, with whose finger this node is while chunks lie
-// scattered, and everybody now and then.
+// tellLine tells those who come next in the line often, and those whose finger this node is while chunks
+// lie scattered; everybody now and then.
 func (m *Machine) tellLine(s *swarm) {
 	t := &s.tells
 	if t.late.Count() == 0 || m.due(s, t.lateAt+tellLate) {
@@ -88,7 +88,7 @@ func (m *Machine) tellLine(s *swarm) {
 	if t.news > 0 && m.due(s, t.soonAt+tellNext) {
 		m.arrange(s)
 		next := s.order.next
-		if !s.scattered() { // nor is anybody else then, and all ask along the line
+		if !s.scattered() { // mostly nobody is then, and all ask along the line
 			next = next[:s.order.near]
 		}
 		m.tellThese(s, next, t.soon)

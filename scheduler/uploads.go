@@ -14,6 +14,9 @@ type upload struct {
 	chunk blob.ChunkIndex
 }
 
+// verifierPlaces of the queue are taken from others for verifiers, who need two each.
+const verifierPlaces = 2 * verifiers
+
 // MaxStuck bounds the uploads beyond Config.Uploads: those that nobody takes in hold no place.
 const MaxStuck = 64
 
@@ -22,10 +25,21 @@ const MaxStuck = 64
 type uploads struct {
 	active, queue []upload
 	since         map[upload]Time // the active ones
-	away          map[PeerID]bool // who found the queue full, and is not in it since
+	away          map[PeerID]Time // who found the queue full, has put nothing in it since, and will be back: since when
+	gone          []turned        // all of away in that order, and some who are not there any more
 	endedAt       Time            // when one last ended, or the queue was last empty
 	each          Time            // between two that end while others wait, smoothed
 }
+
+// A turned is a peer that was turned away.
+type turned struct {
+	peer PeerID
+	at   Time
+}
+
+// backFor is how long whom the queue had no place for is expected back. Refused, it rests for up to 2.4 s,
+// and asks others for something else first.
+const backFor = 10 * second
 
 func (u *uploads) unqueue(x upload) {
 	u.queue = slices.DeleteFunc(u.queue, func(y upload) bool { return x == y })
@@ -44,9 +58,27 @@ func (u *uploads) end(x upload, now Time) {
 	u.endedAt = now
 }
 
-// backlog is how long what waits will take, with one ask of everybody who was turned away and will be
-// back.
-func (u *uploads) backlog() Time { return Time(len(u.queue)+len(u.away)) * u.each }
+// turnAway notes that there was no place for an ask of a peer.
+func (u *uploads) turnAway(id PeerID, now Time) {
+	if _, noted := u.away[id]; !noted {
+		u.away[id] = now
+		u.gone = append(u.gone, turned{id, now})
+	}
+}
+
+// backlog is how long what waits will take.
+func (u *uploads) backlog() Time { return Time(len(u.queue)) * u.each }
+
+// demand is the backlog with one ask of everybody who is expected back.
+func (u *uploads) demand(now Time) Time {
+	for len(u.gone) > 0 && now >= u.gone[0].at+backFor {
+		if x := u.gone[0]; u.away[x.peer] == x.at {
+			delete(u.away, x.peer)
+		}
+		u.gone = u.gone[1:]
+	}
+	return u.backlog() + Time(len(u.away))*u.each
+}
 
 func (u *uploads) dropBlob(d blob.Digest) {
 	u.drop(func(x upload) bool { return x.blob == d })
@@ -108,13 +140,19 @@ func (m *Machine) peerAsked(s *swarm, ev PeerAsked) {
 }
 
 // makeWay reports whether there is room for one more ask. Whoever has most in a full queue gives
-// way to those who have less, so that a few cannot fill it, and everybody to a verifier.
+// way to those who have less, so that a few cannot fill it, and everybody to the first asks of verifiers.
 func (m *Machine) makeWay(ask upload) bool {
 	u := &m.uploads
 	if len(u.queue) < m.cfg.UploadQueue {
 		return true
 	}
-	verifier := m.verifies(ask)
+	verifying := 0
+	for _, x := range u.queue {
+		if m.verifies(x) {
+			verifying++
+		}
+	}
+	verifier := m.verifies(ask) && verifying < verifierPlaces
 	waiting := map[PeerID]int{}
 	last := -1 // of those who have most, the ask that came last
 	for at, x := range u.queue {
@@ -127,14 +165,21 @@ func (m *Machine) makeWay(ask upload) bool {
 		}
 	}
 	if last < 0 || !verifier && waiting[u.queue[last].peer] <= waiting[ask.peer]+1 {
-		u.away[ask.peer] = true
+		m.noPlace(ask)
 		return false
 	}
 	x := u.queue[last]
 	u.queue = slices.Delete(u.queue, last, last+1)
-	u.away[x.peer] = true
+	m.noPlace(x)
 	m.do(RefuseBusy{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 	return true
+}
+
+// noPlace notes who will be back: nobody else has what this node read of a blob without a chain.
+func (m *Machine) noPlace(x upload) {
+	if s := m.swarms[x.blob]; s != nil && !s.proven && !s.proof.has && !m.takesNothing(x.peer) {
+		m.uploads.turnAway(x.peer, m.now)
+	}
 }
 
 // startUploads serves the asks that waited longest while there is room, except that some
@@ -154,8 +199,9 @@ func (m *Machine) startUploads() {
 		u.since[x] = m.now
 		m.do(Serve{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 	}
-	if len(u.queue) == 0 {
-		clear(u.away) // or they would be back
+	if len(u.queue) == 0 { // there was room, and nobody came
+		clear(u.away)
+		u.gone = nil
 	}
 }
 
