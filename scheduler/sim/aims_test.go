@@ -21,7 +21,7 @@ func TestAims(t *testing.T) {
 		{"fast-registry", 20, 128 * blob.MiB, sim.Aim{Slowest: 1.30, Egress: 1.02}},
 		{"fast-registry", 50, 64 * blob.MiB, sim.Aim{Slowest: 1.30, Egress: 1.02}}, // more nodes than runs
 		{"fast-registry", 130, 8 * blob.MiB, sim.Aim{Slowest: 2.80, Egress: 1.02}}, // twice as many nodes as chunks
-		{"slow-nodes", 100, 32 * blob.MiB, sim.Aim{Slowest: 2.30, Egress: 1.06}},
+		{"slow-nodes", 100, 32 * blob.MiB, sim.Aim{Slowest: 2.50, Egress: 1.06}},
 		{"equal-registry", 20, 128 * blob.MiB, sim.Aim{Slowest: 1.30, Egress: 1.02}},
 		{"arriving", 20, 128 * blob.MiB, sim.Aim{Slowest: 1.60, Egress: 1.05}},
 		{"seeded", 20, 128 * blob.MiB, sim.Aim{Slowest: 1.05, Egress: -1}},
