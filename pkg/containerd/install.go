@@ -202,12 +202,14 @@ func (n *Node) installAt(ctx context.Context, root string, places []place, enfor
 	if err != nil {
 		return nil, nil, explain(err)
 	}
-	known.FolderMade = known.FolderMade || made
 	steps, findings, err := n.plan(places, known, enforce)
 	if err != nil {
 		return nil, nil, err
 	}
-	changes, err := n.perform(root, steps, known)
+	// Another may have filled the folder since, and left nothing to do but to say who made it.
+	news := made && !known.FolderMade
+	known.FolderMade = known.FolderMade || made
+	changes, err := n.perform(root, steps, known, news)
 	return changes, findings, explain(err)
 }
 
@@ -227,9 +229,9 @@ func (n *Node) lockMade(ctx context.Context, root string) (made bool, lock io.Cl
 	return made, lock, err
 }
 
-// perform writes the record, then the files.
-func (n *Node) perform(root string, steps []step, known record) ([]Change, error) {
-	next, needed, prune := known, false, false
+// perform writes the record, if only for what is news in it, and then the files.
+func (n *Node) perform(root string, steps []step, known record, news bool) ([]Change, error) {
+	next, needed, prune := known, news, false
 	for _, s := range steps {
 		if s.needed {
 			next, needed = next.with(s.entry), true

@@ -386,6 +386,28 @@ func TestInstallsAtOnce(t *testing.T) {
 	}
 }
 
+// One install makes the folder of folders, and another is the first to write there: it is known all the same
+// whose folder it is, and an uninstall takes it away.
+func TestFolderThatAnotherInstallFillsFirst(t *testing.T) {
+	m := configured(t)
+	before := m.snapshot()
+	n, filled := m.open(), false
+	n.OnChange(func(change, name string) error {
+		if change == "syncdir" && name == filepath.Dir(certsDir) && !filled {
+			filled = true
+			m.install("docker.io")
+		}
+		return nil
+	})
+	if _, err := n.Install(t.Context(), containerd.InstallRequest{Registries: []string{"docker.io"}}); err != nil || !filled {
+		t.Fatalf("installed: %v, beside another: %v", err, filled)
+	}
+	m.uninstall()
+	if d := differences(before, m.snapshot()); d != nil {
+		t.Error(d)
+	}
+}
+
 // Installs and uninstalls at once: each finds things as they are before or after another.
 func TestInstallsAndUninstallsAtOnce(t *testing.T) {
 	m := configured(t)
