@@ -37,7 +37,7 @@ func New(cfg Config) *Machine {
 		swarms:  map[blob.Digest]*swarm{},
 		clients: map[blob.Digest]int{},
 		banned:  map[PeerID]*sentence{},
-		uploads: uploads{since: map[upload]Time{}, away: map[PeerID]Time{}},
+		uploads: uploads{since: map[upload]Time{}},
 	}
 }
 

@@ -27,7 +27,6 @@ type order struct {
 	line    []*peer // peers in session from the nearest before this node on the ring to the farthest
 	fingers []*peer // of those that want the blob as well the 1st, 2nd, 4th, 8th and so on
 	next    []*peer // who come after this node on the ring, nearest first: a few, and whose finger it is
-	near    int     // how many of next come right after it
 }
 
 // A rank is this node's rank for one run, once it is known.
@@ -91,7 +90,7 @@ func (m *Machine) formLine(s *swarm) {
 			}
 		}
 	}
-	o.next, o.near = o.next[:0], 0
+	o.next = o.next[:0]
 	after := 0
 	for _, p := range slices.Backward(o.line) {
 		if p.seeder() {
@@ -100,7 +99,6 @@ func (m *Machine) formLine(s *swarm) {
 		if after++; after <= successors || s.crowd() && isFinger(after) {
 			o.next = append(o.next, p)
 		}
-		o.near = min(after, successors)
 	}
 }
 

@@ -89,7 +89,7 @@ func (m *Machine) tellLine(s *swarm) {
 		m.arrange(s)
 		next := s.order.next
 		if !s.scattered() { // mostly nobody is then, and all ask along the line
-			next = next[:s.order.near]
+			next = next[:min(successors, len(next))]
 		}
 		m.tellThese(s, next, t.soon)
 		t.soon, t.news, t.soonAt = blob.NewBitset(s.n), 0, m.now

@@ -25,8 +25,7 @@ const MaxStuck = 64
 type uploads struct {
 	active, queue []upload
 	since         map[upload]Time // the active ones
-	away          map[PeerID]Time // who found the queue full, has put nothing in it since, and will be back: since when
-	gone          []turned        // all of away in that order, and some who are not there any more
+	away          []turned        // who found the queue full, has put nothing in it since, and will be back; oldest first
 	endedAt       Time            // when one last ended, or the queue was last empty
 	each          Time            // between two that end while others wait, smoothed
 }
@@ -60,10 +59,14 @@ func (u *uploads) end(x upload, now Time) {
 
 // turnAway notes that there was no place for an ask of a peer.
 func (u *uploads) turnAway(id PeerID, now Time) {
-	if _, noted := u.away[id]; !noted {
-		u.away[id] = now
-		u.gone = append(u.gone, turned{id, now})
+	if !slices.ContainsFunc(u.away, func(x turned) bool { return x.peer == id }) {
+		u.away = append(u.away, turned{id, now})
 	}
+}
+
+// back notes that a peer that was turned away came again, or will not.
+func (u *uploads) back(id PeerID) {
+	u.away = slices.DeleteFunc(u.away, func(x turned) bool { return x.peer == id })
 }
 
 // backlog is how long what waits will take.
@@ -71,12 +74,7 @@ func (u *uploads) backlog() Time { return Time(len(u.queue)) * u.each }
 
 // demand is the backlog with one ask of everybody who is expected back.
 func (u *uploads) demand(now Time) Time {
-	for len(u.gone) > 0 && now >= u.gone[0].at+backFor {
-		if x := u.gone[0]; u.away[x.peer] == x.at {
-			delete(u.away, x.peer)
-		}
-		u.gone = u.gone[1:]
-	}
+	u.away = slices.DeleteFunc(u.away, func(x turned) bool { return now >= x.at+backFor })
 	return u.backlog() + Time(len(u.away))*u.each
 }
 
@@ -91,7 +89,7 @@ func (u *uploads) drop(gone func(upload) bool) {
 }
 
 func (u *uploads) dropPeer(d blob.Digest, id PeerID) {
-	delete(u.away, id)
+	u.back(id)
 	u.drop(func(x upload) bool { return x.blob == d && x.peer == id })
 }
 
@@ -136,7 +134,7 @@ func (m *Machine) peerAsked(s *swarm, ev PeerAsked) {
 		u.endedAt = m.now
 	}
 	u.queue = append(u.queue, x)
-	delete(u.away, x.peer)
+	u.back(x.peer)
 }
 
 // makeWay reports whether there is room for one more ask. Whoever has most in a full queue gives
@@ -146,13 +144,7 @@ func (m *Machine) makeWay(ask upload) bool {
 	if len(u.queue) < m.cfg.UploadQueue {
 		return true
 	}
-	verifying := 0
-	for _, x := range u.queue {
-		if m.verifies(x) {
-			verifying++
-		}
-	}
-	verifier := m.verifies(ask) && verifying < verifierPlaces
+	verifier := m.verifies(ask) && m.verifying() < verifierPlaces
 	waiting := map[PeerID]int{}
 	last := -1 // of those who have most, the ask that came last
 	for at, x := range u.queue {
@@ -173,6 +165,17 @@ func (m *Machine) makeWay(ask upload) bool {
 	m.noPlace(x)
 	m.do(RefuseBusy{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 	return true
+}
+
+// verifying is how many asks of the queue are verifiers'.
+func (m *Machine) verifying() int {
+	n := 0
+	for _, x := range m.uploads.queue {
+		if m.verifies(x) {
+			n++
+		}
+	}
+	return n
 }
 
 // noPlace notes who will be back: nobody else has what this node read of a blob without a chain.
@@ -200,8 +203,7 @@ func (m *Machine) startUploads() {
 		m.do(Serve{Blob: x.blob, Peer: x.peer, Chunk: x.chunk})
 	}
 	if len(u.queue) == 0 { // there was room, and nobody came
-		clear(u.away)
-		u.gone = nil
+		u.away = nil
 	}
 }
 
