@@ -79,6 +79,7 @@ func (m *Machine) yieldTo(s *swarm, p *peer, x Span) {
 			}
 		case s.before(p, s.runOf(x.First)):
 			m.cancelRead(s, r)
+			s.up.idleSince = m.now // as when a read ends
 		}
 	}
 }

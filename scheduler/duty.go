@@ -86,11 +86,16 @@ func (m *Machine) duties(s *swarm) {
 // readLimit is how many reads of the blob this node has at a time: in a large swarm one,
 // so that the first chunks are whole, and can be handed on, soon.
 func (m *Machine) readLimit(s *swarm) int {
-	const large = 3
-	if s.up.whole || len(s.sorted) >= large {
+	if s.up.whole || !s.small() {
 		return 1
 	}
 	return m.cfg.Reads
+}
+
+// small reports whether a node reads a good part of the blob: few share it.
+func (s *swarm) small() bool {
+	const large = 3
+	return len(s.sorted) < large
 }
 
 // roomToRead reports whether this node may begin one more read. A swarm that may not is
@@ -169,9 +174,7 @@ func (m *Machine) unread(s *swarm, claimed blob.Bitset, k int) uint64 {
 }
 
 // nextDuty chooses the run to read now: of those whose wait is over the one for which this
-// node ranks best, or else says when the first wait will be. Rank r waits r times Stagger
-// from when the run was first wanted, and a part of that when it has just become free, so
-// that of many that become free at once each takes another.
+// node ranks best, or else says when the first wait will be.
 func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 	at = never
 	claimed := m.claimed(s)
@@ -188,11 +191,11 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 			r.wanted, r.wantedAt = true, m.now
 		}
 		rank := rankFor(k)
-		ready := max(r.wantedAt+Time(rank)*m.cfg.Stagger, s.up.idleSince+Time(rank)*m.cfg.Stagger/8)
+		ready := m.dutyAt(s, r, rank)
 		switch {
 		case ready > m.now:
 			at = min(at, ready)
-		case best.Count == 0 || rank < bestRank || rank == bestRank && s.proof.has:
+		case best.Count == 0 || rank < bestRank || rank == bestRank && s.fromTail(rank):
 			best, bestRank = Span{from, count}, rank
 		}
 	}
@@ -212,6 +215,29 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 		return m.wholeDuty(s)
 	}
 	return best, at
+}
+
+// fromTail reports whether of several runs that it is of this rank for this node reads the last: where there
+// is a chain, which is handed on from the tail, and where they are the duty of another of a few, who
+// begins with the first.
+func (s *swarm) fromTail(rank int) bool { return s.proof.has || rank > 0 && s.small() }
+
+// dutyAt is when this node may read a run that it is of this rank for. Rank r waits r times Stagger from
+// when the run was first wanted, and a part of that when it has just become free, so that of many that
+// become free at once each takes another. A few soon run out of duties of their own, and hear of each
+// other's reads late beside chunks: there the wait after a read is a whole one, and who reads still
+// takes nothing of the others'.
+func (m *Machine) dutyAt(s *swarm, r *run, rank int) Time {
+	const parts = 8
+	wait := Time(rank) * m.cfg.Stagger
+	after := wait / parts
+	if s.small() {
+		after = wait
+		if rank > 0 && s.up.busy() > 0 {
+			return never
+		}
+	}
+	return max(r.wantedAt+wait, s.up.idleSince+after)
 }
 
 // ranking is how this node ranks for a run now. A node of a crowd that has read nothing yet, when few

@@ -23,6 +23,9 @@ const (
 	exchangeEvery = second
 	exchangeYoung = 25 * millisecond
 	exchangeCount = 32
+	// introduction is how long a peer that has not said what it holds is waited for: beside chunks a
+	// message takes a quarter of a second where links are full.
+	introduction = 250 * millisecond
 	// quiet is how long no member may have come before a swarm's size is taken as known.
 	quiet = 50 * millisecond
 )
@@ -363,7 +366,7 @@ func (m *Machine) settled(s *swarm) bool {
 	}
 	for _, p := range s.sorted {
 		if !p.introduced {
-			at = max(at, p.joined+m.cfg.Stagger)
+			at = max(at, min(p.joined+introduction, s.started+m.cfg.SettleWait))
 		}
 	}
 	if m.now < at {

@@ -83,11 +83,12 @@ func (m *Machine) peerJoined(ev PeerJoined) {
 	s.peers[ev.Peer] = p
 	s.order.stale = true
 	s.hood.grewAt = m.now
-	// Also an empty set is told: it lets the peer decide about its duties.
-	m.do(TellHave{Blob: s.blob, Peers: []PeerID{p.id}, Chunks: s.servable.Clone()})
+	// What this node reads comes first: once the peer knows what it holds, it decides about its duties. So
+	// an empty set is told as well.
 	if len(s.claims.told) > 0 {
 		m.do(TellReading{Blob: s.blob, Peers: []PeerID{p.id}, Spans: s.claims.told})
 	}
+	m.do(TellHave{Blob: s.blob, Peers: []PeerID{p.id}, Chunks: s.servable.Clone()})
 }
 
 // full reports whether there is no room for one more session. The last places are kept for

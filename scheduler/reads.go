@@ -29,8 +29,8 @@ type upstream struct {
 	retryAt   Time
 	pace      Time // of one chunk, smoothed
 	rescues   int
-	rescueAt  Time // the next rescue is not before
-	idleSince Time
+	rescueAt  Time           // the next rescue is not before
+	idleSince Time           // when the latest read ended, or somebody's was given up
 	shareFrom Time           // since when there is a run to be shared; never: there is none
 	head      blob.ByteCount // read for clients alone
 	heading   bool           // and more is being read
@@ -46,7 +46,7 @@ const (
 )
 
 func newUpstream(known bool, now Time) upstream {
-	return upstream{known: known, failing: never, idleSince: now, shareFrom: never, dripAt: now}
+	return upstream{known: known, failing: never, idleSince: -never, shareFrom: never, dripAt: now}
 }
 
 // usable reports whether a registry is known that has not refused.

@@ -238,6 +238,10 @@ func otherCases() []Case {
 			c.Images = [][]blob.ByteCount{{512 * blob.MiB}, {512 * blob.MiB}}
 		})),
 		newCase("tiny", "three layers of 100 KiB", 100, Aim{}, with(fast, layers(100*blob.KiB, 100*blob.KiB, 100*blob.KiB))),
+		newCase("late-messages", "a message takes up to 200 ms longer, most of them far less; one node starts a second later", 100, Aim{}, with(fast, func(c *Config, _ uint64) {
+			c.Latency.Late = 200 * millisecond
+			c.Nodes[len(c.Nodes)-1].Start = second
+		})),
 		newCase("no-range", "a registry that ignores Range", 100, Aim{}, with(fast, func(c *Config, _ uint64) { c.Upstream.NoRange = true })),
 		newCase("churn", "a third crash in mid-pull, every second of them comes back", 100, Aim{}, with(fast, churn)),
 		newCase("rolling", "a fifth of the nodes at a time", 100, Aim{}, with(fast, func(c *Config, _ uint64) {

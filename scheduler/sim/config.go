@@ -44,6 +44,7 @@ type Config struct {
 type Latency struct {
 	Near scheduler.Time // within a zone: 0.5 ms
 	Far  scheduler.Time // between zones: 2 ms
+	Late scheduler.Time // how much longer at most, behind chunks and after losses; mostly far less: 0
 }
 
 // Upstream describes the registry.

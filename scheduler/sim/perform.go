@@ -117,7 +117,7 @@ func (n *node) sendChain(a scheduler.SendChain) {
 
 // sendChain has a chain reach the far side.
 func (s *session) sendChain(c *chain) {
-	s.node.w.after(s.node.w.latency(s.node, s.far), chainMessage{s.other, c})
+	s.after(chainMessage{s.other, c})
 }
 
 // A chainMessage reaches one side of a session.

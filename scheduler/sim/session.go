@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/shoal-project/shoal/pkg/blob"
@@ -19,7 +20,8 @@ type session struct {
 	asked     []asked     // of the far side, without an answer
 	waits     []wait      // what the far side asked for, without an answer
 	queue     []blob.ChunkIndex
-	sending   *upload // one chunk at a time, as p2p/exchange does
+	sending   *upload        // one chunk at a time, as p2p/exchange does
+	sentUntil scheduler.Time // when the far side has all that was said so far
 }
 
 // asked is a chunk whose answer is to come.
@@ -220,7 +222,20 @@ func (s *session) close() {
 
 // send has a message reach the far side, if the session lasts as long.
 func (s *session) send(ev scheduler.Event) {
-	s.node.w.after(s.node.w.latency(s.node, s.far), message{s.other, ev})
+	s.after(message{s.other, ev})
+}
+
+// after has something reach the far side in a message's time, and not before what was sent earlier.
+func (s *session) after(e happening) {
+	w := s.node.w
+	takes := w.latency(s.node, s.far)
+	if late := w.cfg.Latency.Late; late > 0 {
+		const skew = 4 // most are not late by much
+		takes += scheduler.Time(float64(late) * math.Pow(w.random.Float64(), skew))
+		takes = max(takes, s.sentUntil-w.now)
+		s.sentUntil = w.now + takes
+	}
+	w.after(takes, e)
 }
 
 // A message reaches one side of a session.
