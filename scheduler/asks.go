@@ -116,22 +116,34 @@ func (m *Machine) askable(p *peer, each int) bool {
 func (m *Machine) rarest(s *swarm, each int) (blob.ChunkIndex, *peer) {
 	best := blob.ChunkIndex(-1)
 	for _, p := range s.sorted {
-		if !m.askable(p, each) || p.seeder() && !s.proof.refuted[p.id] && !m.due(s, p.seederAt+chainDue) {
+		if !m.askable(p, each) || p.seeder() && !s.proof.refuted[p.id] && !m.due(s, p.seederAt+chainDue) || p.barren == s.wants {
 			continue
 		}
-		for w := range s.wanted.Words() {
+		barren := true
+		for w := range s.wordsBeside(p) {
 			for word := s.wanted.Word(w) & p.has.Word(w); word != 0; word &= word - 1 {
 				i := blob.ChunkIndex(w*64 + bits.TrailingZeros64(word))
-				if s.besideLine(p, i) && (best < 0 || s.rarer(i, best)) {
+				if barren = false; s.besideLine(p, i) && (best < 0 || s.rarer(i, best)) {
 					best = i
 				}
 			}
+		}
+		if barren {
+			p.barren = s.wants
 		}
 	}
 	if best < 0 {
 		return 0, nil
 	}
 	return best, m.bestPeer(s, best, each, s.besideLine)
+}
+
+// wordsBeside is how many words of a peer's chunks may have such that it may be asked for outside the line.
+func (s *swarm) wordsBeside(p *peer) int {
+	if s.proof.has {
+		return (int(p.suffix) + 63) / 64
+	}
+	return s.wanted.Words()
 }
 
 // besideLine reports whether a peer may be asked for a chunk that it has, outside the line.

@@ -82,7 +82,7 @@ func (m *Machine) chainArrived(s *swarm, from PeerID) {
 // doubt passes over seeders without a chain: whoever has the whole blob has one. And it relies on
 // nobody who hoards: what is held by one is as soon read from upstream by all.
 func (m *Machine) doubt(s *swarm) {
-	if s.proof.has || len(s.proof.waiting) > 0 || !s.up.usable() {
+	if s.proof.has || len(s.proof.waiting) > 0 || !s.up.usable() || s.mostHeld <= min(s.muchHeld(), s.n-1) {
 		return
 	}
 	for _, p := range s.sorted {
@@ -106,8 +106,11 @@ func (m *Machine) doubt(s *swarm) {
 // asked like others, but its uplink is one.
 func (m *Machine) muchForOne(s *swarm, p *peer) bool {
 	const several = 3
-	return len(s.sorted) >= several && p.count > max(s.n/2, s.widestRun())
+	return len(s.sorted) >= several && p.count > s.muchHeld()
 }
+
+// muchHeld is how many chunks one of several may have without having much for one.
+func (s *swarm) muchHeld() blob.ChunkIndex { return max(s.n/2, s.widestRun()) }
 
 // adopt takes the chain that waits longest as the one that links are checked under.
 func (m *Machine) adopt(s *swarm) {
@@ -303,6 +306,7 @@ func (m *Machine) refute(s *swarm, blame bool) {
 	m.do(DropChain{Blob: s.blob, Supplier: supplier})
 	p.refuted[supplier] = true
 	p.has, p.supplier, p.linked, p.broken, p.audited = false, "", 0, 0, false
+	s.wants++
 	clear(p.breakers)
 	for i := range s.n {
 		c := &s.chunks[i]

@@ -253,7 +253,7 @@ func (m *Machine) ranking(s *swarm) func(k blob.ChunkIndex) int {
 // idlers are those of a crowd who share the reads and neither read anything yet nor are about to, as they
 // tell, if this node is one of them and they are few of all.
 func (s *swarm) idlers() (few []*peer, are bool) {
-	const crowd, fewOf = 32, 4
+	const many, fewOf = 32, 4
 	if s.proof.has || s.servable.Count() > 0 {
 		return nil, false
 	}
@@ -267,7 +267,7 @@ func (s *swarm) idlers() (few []*peer, are bool) {
 			few = append(few, p)
 		}
 	}
-	return few, readers >= crowd && fewOf*len(few) < readers
+	return few, readers >= many && fewOf*len(few) < readers
 }
 
 // wholeDuty is the duty where the registry ignores Range: everything from the first chunk

@@ -135,12 +135,15 @@ func play(t *testing.T, data []byte) uint64 {
 				t.Fatalf("out of bounds: %+v", v)
 			}
 		}
+		if err := m.CheckShortcuts(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return did.Sum64()
 }
 
-// FuzzStep: no sequence of events, however absurd, makes a Machine panic, spin or decide
-// differently the second time.
+// FuzzStep: no sequence of events, however absurd, makes a Machine panic, spin, overlook a
+// peer or decide differently the second time.
 func FuzzStep(f *testing.F) {
 	for seed := range 40 {
 		data := make([]byte, 3000)

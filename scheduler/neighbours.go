@@ -286,6 +286,10 @@ func (m *Machine) somePeers(s *swarm, except PeerID, after int) []PeerID {
 // exchangePeers names the swarm's peers to each other: all to one that joined, newcomers
 // to the others now and then. Seeders look for nobody.
 func (m *Machine) exchangePeers(s *swarm) {
+	if s.toldJoins == s.joins {
+		return
+	}
+	all := true
 	for _, p := range s.sorted {
 		if p.seeder() || p.toldUpTo >= s.joins {
 			continue
@@ -296,6 +300,7 @@ func (m *Machine) exchangePeers(s *swarm) {
 		}
 		if at := p.toldAt + every; m.now < at {
 			m.wakeAt(s, at)
+			all = false
 			continue
 		}
 		others := m.somePeers(s, p.id, p.toldUpTo)
@@ -305,6 +310,9 @@ func (m *Machine) exchangePeers(s *swarm) {
 		}
 		p.toldAt = m.now
 		m.do(TellPeers{Blob: s.blob, Peer: p.id, Peers: others})
+	}
+	if all {
+		s.toldJoins = s.joins
 	}
 }
 

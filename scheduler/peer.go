@@ -22,6 +22,7 @@ type peer struct {
 	has        blob.Bitset
 	count      blob.ChunkIndex // chunks in has
 	suffix     blob.ChunkIndex // it has every chunk from here on
+	barren     int             // the swarm's wants when it had nothing for rarest; -1: it told more since
 
 	reads     []Span // what it says it reads from upstream
 	readsAt   Time   // since when
@@ -76,7 +77,7 @@ func (m *Machine) peerJoined(ev PeerJoined) {
 	s.joins++
 	p := &peer{
 		id: ev.Peer, zone: ev.Zone, seed: c.seed, weight: c.weight, place: rendezvous(c.seed, onRing), joined: m.now, lastFresh: m.now, movedAt: m.now,
-		order: s.joins, has: blob.NewBitset(s.n), suffix: s.n, lapFrom: s.n, record: s.recall(ev.Peer), toldAt: -never,
+		order: s.joins, has: blob.NewBitset(s.n), suffix: s.n, lapFrom: s.n, barren: -1, record: s.recall(ev.Peer), toldAt: -never,
 	}
 	at, _ := s.findPeer(ev.Peer)
 	s.sorted = slices.Insert(s.sorted, at, p)
@@ -180,6 +181,7 @@ func (m *Machine) peerHas(s *swarm, ev PeerHas) {
 		return
 	}
 	p.introduced = true
+	p.barren = -1
 	news := false
 	for w := range ev.Chunks.Words() {
 		for word := ev.Chunks.Word(w) &^ p.has.Word(w); word != 0; word &= word - 1 {
@@ -195,6 +197,7 @@ func (m *Machine) peerHas(s *swarm, ev PeerHas) {
 			}
 		}
 	}
+	s.mostHeld = max(s.mostHeld, p.count)
 	for p.suffix > 0 && p.has.Has(p.suffix-1) {
 		p.suffix--
 		p.movedAt = m.now

@@ -64,6 +64,10 @@ type swarm struct {
 	holders []uint16 // sessions that hold each chunk and count
 	covered blob.Bitset
 	joins   int
+	// There may be a thousand peers, and most steps concern one: so none looks at all for nothing.
+	toldJoins int             // all peers were told of so many joins
+	mostHeld  blob.ChunkIndex // the most chunks that any peer ever told
+	wants     int             // goes up when a chunk comes to be wanted, or may be asked of more peers
 
 	order   order
 	hood    neighbourhood
@@ -265,7 +269,9 @@ func (m *Machine) setState(s *swarm, i blob.ChunkIndex, to state) {
 func (s *swarm) refresh(i blob.ChunkIndex) {
 	c := &s.chunks[i]
 	if c.state == missing && c.ask == nil && !s.comingSoon(i) {
-		s.wanted.Add(i)
+		if s.wanted.Add(i) {
+			s.wants++
+		}
 	} else {
 		s.wanted.Remove(i)
 	}
