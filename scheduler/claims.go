@@ -55,6 +55,7 @@ func (m *Machine) peerReads(s *swarm, ev PeerReads) {
 		return
 	}
 	p.reads, p.readsAt = spans, m.now
+	p.tookPart = true
 	s.claims.stale = true
 	if p.idleClaims++; p.idleClaims > maxIdleClaims {
 		return

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/shoal-project/shoal/pkg/blob"
 )
@@ -96,6 +97,14 @@ func (m *Machine) readLimit(s *swarm) int {
 func (s *swarm) small() bool {
 	const large = 3
 	return len(s.sorted) < large
+}
+
+// fewRead reports whether this node shares the reads with one or two who do read: not with those who have no
+// registry, have enough or only say so.
+func (m *Machine) fewRead(s *swarm) bool {
+	return s.small() && slices.ContainsFunc(s.sorted, func(p *peer) bool {
+		return p.tookPart && !p.seeder() && m.now < p.lastFresh+m.patience(s)
+	})
 }
 
 // roomToRead reports whether this node may begin one more read. A swarm that may not is
@@ -195,7 +204,7 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 		switch {
 		case ready > m.now:
 			at = min(at, ready)
-		case best.Count == 0 || rank < bestRank || rank == bestRank && s.fromTail(rank):
+		case best.Count == 0 || rank < bestRank || rank == bestRank && m.fromTail(s, rank):
 			best, bestRank = Span{from, count}, rank
 		}
 	}
@@ -220,7 +229,7 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 // fromTail reports whether of several runs that it is of this rank for this node reads the last: where there
 // is a chain, which is handed on from the tail, and where they are the duty of another of a few, who
 // begins with the first.
-func (s *swarm) fromTail(rank int) bool { return s.proof.has || rank > 0 && s.small() }
+func (m *Machine) fromTail(s *swarm, rank int) bool { return s.proof.has || rank > 0 && m.fewRead(s) }
 
 // dutyAt is when this node may read a run that it is of this rank for. Rank r waits r times Stagger from
 // when the run was first wanted, and a part of that when it has just become free, so that of many that
@@ -231,9 +240,8 @@ func (m *Machine) dutyAt(s *swarm, r *run, rank int) Time {
 	const parts = 8
 	wait := Time(rank) * m.cfg.Stagger
 	after := wait / parts
-	if s.small() {
-		after = wait
-		if rank > 0 && s.up.busy() > 0 {
+	if rank > 0 && m.fewRead(s) {
+		if after = wait; s.up.busy() > 0 {
 			return never
 		}
 	}

@@ -26,6 +26,7 @@ type peer struct {
 
 	reads     []Span // what it says it reads from upstream
 	readsAt   Time   // since when
+	tookPart  bool   // it has ever said that it reads
 	lastFresh Time   // when it last told a chunk that nobody known had, or began to read
 
 	reader    bool            // it shares the reads of the blob

@@ -59,3 +59,25 @@ func TestLateMessages(t *testing.T) {
 		t.Errorf("the registry sent %.4f layers on average, want %v at most", mean, most)
 	}
 }
+
+// TestReadsThoughOthersDoNot has one of three nodes read for all, on fast links, when the other two have no registry.
+func TestReadsThoughOthersDoNot(t *testing.T) {
+	const fast, most = 125_000_000, 2.2 // it sends everything twice
+	times := make([]float64, 0, 2)
+	for _, nodes := range []int{1, 3} {
+		cfg := find(t, "fast-registry").Sized(256*blob.MiB).Config(nodes, 1)
+		cfg.Upstream.Rate, cfg.HashRate = 4*fast, 1_000_000_000
+		for i := range cfg.Nodes {
+			cfg.Nodes[i].Up, cfg.Nodes[i].Down = fast, fast
+			if i > 0 {
+				cfg.Nodes[i].Registry = sim.RegistryUnknown
+			}
+		}
+		res := run(t, cfg)
+		times = append(times, secs(cfg.Times(res, func(n sim.Node) bool { return n.Registry == sim.RegistryWorks })[0]))
+	}
+	t.Logf("alone %.2f s, with two who read nothing %.2f s", times[0], times[1])
+	if times[1] > most*times[0] {
+		t.Errorf("a node that reads for three takes %.2f s, alone %.2f s", times[1], times[0])
+	}
+}
