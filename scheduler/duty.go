@@ -188,7 +188,7 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 	at = never
 	claimed := m.claimed(s)
 	bestRank := 0
-	rankFor := m.ranking(s)
+	rankFor, few := m.ranking(s), m.fewRead(s)
 	isUnread := func(i blob.ChunkIndex) bool { return m.unread(s, claimed, int(i/64))>>(i%64)&1 != 0 && s.free(i) }
 	consider := func(k blob.ChunkIndex) {
 		from, count := stretch(k, s.endOf(k), isUnread)
@@ -200,11 +200,11 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 			r.wanted, r.wantedAt = true, m.now
 		}
 		rank := rankFor(k)
-		ready := m.dutyAt(s, r, rank)
+		ready := m.dutyAt(s, r, rank, few)
 		switch {
 		case ready > m.now:
 			at = min(at, ready)
-		case best.Count == 0 || rank < bestRank || rank == bestRank && m.fromTail(s, rank):
+		case best.Count == 0 || rank < bestRank || rank == bestRank && s.fromTail(rank, few):
 			best, bestRank = Span{from, count}, rank
 		}
 	}
@@ -229,18 +229,18 @@ func (m *Machine) nextDuty(s *swarm) (best Span, at Time) {
 // fromTail reports whether of several runs that it is of this rank for this node reads the last: where there
 // is a chain, which is handed on from the tail, and where they are the duty of another of a few, who
 // begins with the first.
-func (m *Machine) fromTail(s *swarm, rank int) bool { return s.proof.has || rank > 0 && m.fewRead(s) }
+func (s *swarm) fromTail(rank int, few bool) bool { return s.proof.has || few && rank > 0 }
 
 // dutyAt is when this node may read a run that it is of this rank for. Rank r waits r times Stagger from
 // when the run was first wanted, and a part of that when it has just become free, so that of many that
 // become free at once each takes another. A few soon run out of duties of their own, and hear of each
 // other's reads late beside chunks: there the wait after a read is a whole one, and who reads still
 // takes nothing of the others'.
-func (m *Machine) dutyAt(s *swarm, r *run, rank int) Time {
+func (m *Machine) dutyAt(s *swarm, r *run, rank int, few bool) Time {
 	const parts = 8
 	wait := Time(rank) * m.cfg.Stagger
 	after := wait / parts
-	if rank > 0 && m.fewRead(s) {
+	if few && rank > 0 {
 		if after = wait; s.up.busy() > 0 {
 			return never
 		}

@@ -182,13 +182,13 @@ func (m *Machine) peerHas(s *swarm, ev PeerHas) {
 		return
 	}
 	p.introduced = true
-	p.barren = -1
 	news := false
 	for w := range ev.Chunks.Words() {
 		for word := ev.Chunks.Word(w) &^ p.has.Word(w); word != 0; word &= word - 1 {
 			i := blob.ChunkIndex(w*64 + bits.TrailingZeros64(word))
 			p.has.Add(i)
 			p.count++
+			p.barren = -1
 			if s.proven {
 				continue
 			}

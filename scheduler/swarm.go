@@ -67,7 +67,7 @@ type swarm struct {
 	// There may be a thousand peers, and most steps concern one: so none looks at all for nothing.
 	toldJoins int             // all peers were told of so many joins
 	mostHeld  blob.ChunkIndex // the most chunks that any peer ever told
-	wants     int             // goes up when a chunk comes to be wanted, or may be asked of more peers
+	wants     int             // goes up when a chunk comes to be wanted, and when a chain is dropped: more may be asked for it then
 
 	order   order
 	hood    neighbourhood
