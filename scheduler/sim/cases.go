@@ -242,6 +242,11 @@ func otherCases() []Case {
 			c.Latency.Late = 200 * millisecond
 			c.Nodes[len(c.Nodes)-1].Start = second
 		})),
+		newCase("fast-among-slow", "all but the first ten times slower; its time", 4, Aim{}, with(fast, func(c *Config, _ uint64) {
+			for i := range c.Nodes[1:] {
+				c.Nodes[1+i].Up, c.Nodes[1+i].Down = defaultLink/10, defaultLink/10
+			}
+		})),
 		newCase("no-range", "a registry that ignores Range", 100, Aim{}, with(fast, func(c *Config, _ uint64) { c.Upstream.NoRange = true })),
 		newCase("churn", "a third crash in mid-pull, every second of them comes back", 100, Aim{}, with(fast, churn)),
 		newCase("rolling", "a fifth of the nodes at a time", 100, Aim{}, with(fast, func(c *Config, _ uint64) {
